@@ -1,0 +1,34 @@
+"""The `headgate` command: every subcommand, in the order of `--help`."""
+
+import sys
+
+import typer
+
+from cli.commands import flows, keys, runs
+from cli.commands.deploy import deploy
+from cli.commands.up import up
+from cli.failures import CommandError
+
+app = typer.Typer(
+    help="Flows as production REST APIs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (up, deploy, runs.run, runs.runs, runs.events, runs.cancel):
+    app.command()(command)
+app.add_typer(flows.app, name="flows")
+app.add_typer(keys.app, name="keys")
+
+
+def main() -> None:
+    """The console script: 0 done, 1 not done, 2 not understood, 130 interrupted."""
+    try:
+        app()
+    except CommandError as error:
+        sys.exit(f"{error}\n{error.hint}".rstrip())
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has what it wanted; Python would complain about the rest
+        sys.exit(1)

@@ -1,0 +1,3 @@
+"""The commands, one subject a file. Each imports what it needs when it is called, so that `--help` is
+instant.
+"""

@@ -1,0 +1,186 @@
+"""A call of the API as data: method, path, right, types. Handlers, the OpenAPI document and its tests follow from it.
+
+A handler takes a `Call` and answers a `Reply` (or a response of its own, for streams and pages). Everything around it
+happens here once: the request's id, the caller, the right, the body, the errors.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from libs.edge.bodies import decode, misfit, read_body
+from libs.edge.callers import Callers, Refusal
+from libs.edge.problems import Problem, render
+from libs.events.auth_calls import Actor, Principal, allows
+from libs.events.broker import Unavailable
+from libs.events.managed import Permission
+from libs.runtime.failures import Terminal
+from libs.runtime.ids import is_token, new_id
+
+log = structlog.get_logger()
+
+App = TypeVar("App", covariant=True)
+
+_ID = "request_id"
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer with a JSON body; None: no body."""
+
+    body: Any = None
+    status: int = 200
+    headers: dict[str, str] = {}
+
+
+class Call(msgspec.Struct, Generic[App], frozen=True, kw_only=True):
+    """One request, understood: who calls, with what. `app` is what the composition root made."""
+
+    app: App
+    request: web.Request
+    caller: Principal
+    request_id: str
+    body: Any = None
+    query: Any = None
+
+    @property
+    def address(self) -> str:
+        """The network address of the peer."""
+        return self.request.remote or ""
+
+    @property
+    def actor(self) -> Actor:
+        """The caller as the auth service is told of them."""
+        return Actor(key_id=self.caller.key_id, workspace=self.caller.workspace, address=self.address)
+
+    def path(self, name: str) -> str:
+        """A path parameter, checked to be an id or a slug; anything else cannot exist, and is a 404."""
+        value = self.request.match_info[name]
+        if not is_token(value):
+            raise Problem("not_found", "There is nothing at this address.")
+        return value
+
+
+Handler = Callable[[Call[Any]], Awaitable[Reply | web.StreamResponse]]
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """A call of the API. `body`, `query` and `answer` are the types that its JSON has."""
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    tag: str
+    permission: Permission | None
+    """The right that the key needs; None: the handler decides (and `caller` may be anybody's key)."""
+    body: Any = None
+    query: Any = None
+    answer: Any = None
+    status: int = 200
+    content_types: tuple[str, ...] = ("application/json",)
+    """What the answer may be besides; an event stream for instance."""
+    headers: Mapping[str, str] = {}
+    """Request headers that mean something to this call, with what they mean."""
+
+
+class Edge(msgspec.Struct, frozen=True, kw_only=True):
+    """What serving any route needs."""
+
+    app: Any
+    callers: Callers
+    max_body_bytes: int
+
+
+def serve(edge: Edge, route: Route) -> web.RouteDef:
+    """The route for aiohttp."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        caller = await _caller(edge.callers, request)
+        if route.permission is not None:
+            require(caller, route.permission)
+        call = Call[Any](
+            app=edge.app,
+            request=request,
+            caller=caller,
+            request_id=request[_ID],
+            body=None if route.body is None else decode(await read_body(request, edge.max_body_bytes), route.body),
+            query=None if route.query is None else read_query(request, route.query),
+        )
+        answer = await route.handler(call)
+        return answer if isinstance(answer, web.StreamResponse) else respond(answer)
+
+    return web.route(route.method, route.path, handle)
+
+
+def respond(reply: Reply) -> web.Response:
+    """The reply as an HTTP response."""
+    if reply.body is None:
+        return web.Response(status=reply.status, headers=reply.headers)
+    body = msgspec.json.encode(reply.body)
+    return web.Response(status=reply.status, body=body, content_type="application/json", headers=reply.headers)
+
+
+def require(caller: Principal, permission: Permission) -> None:
+    """Problem `forbidden` unless the key has the right; `admin` implies all."""
+    if not allows(caller.permissions, permission):
+        raise Problem("forbidden", f"This key does not have the right `{permission}`.")
+
+
+def read_query(request: web.Request, expected: Any) -> Any:
+    """The query parameters as `expected`, numbers and booleans read from their text."""
+    try:
+        return msgspec.convert(dict(request.query), expected, strict=False)
+    except msgspec.ValidationError as error:
+        raise misfit(error) from None
+
+
+async def _caller(callers: Callers, request: web.Request) -> Principal:
+    key = callers.key_of(request.headers)
+    if key is None:
+        raise Problem("unauthorized", "Send an API key: `Authorization: Bearer sk-…`, `X-API-Key` or `api-key`.")
+    return await callers.verify(key)
+
+
+@web.middleware
+async def problems(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Gives each request an id and turns whatever goes wrong into an answer that says so."""
+    given = request.headers.get("X-Request-Id", "")
+    request[_ID] = request_id = given if is_token(given) else new_id("req")
+    try:
+        response = await handler(request)
+    except Exception as error:  # noqa: BLE001  # the outermost layer: every failure has an answer
+        response = render(as_problem(error, request), request_id)
+    if not response.prepared:
+        response.headers["X-Request-Id"] = request_id
+    return response
+
+
+def as_problem(error: Exception, request: web.Request) -> Problem:
+    """What a caller is told about a failure; what they are not told is logged."""
+    match error:
+        case Problem():
+            return error
+        case Refusal():
+            return error.problem()
+        case Unavailable():
+            return Problem("unavailable", "The service cannot take this request now; try again shortly.")
+        case Terminal(code="egress_refused"):
+            return Problem("egress_refused", error.message)
+        case web.HTTPMethodNotAllowed():
+            allowed = ", ".join(sorted(error.allowed_methods))
+            detail = f"{request.method} is not a method of this path; it takes {allowed}."
+            return Problem("not_found", detail, status=405, headers={"Allow": allowed})
+        case web.HTTPNotFound():
+            return Problem("not_found", "There is nothing at this address; /openapi.json lists what there is.")
+        case web.HTTPRequestEntityTooLarge():
+            return Problem("payload_too_large", "The body is too large.")
+        case web.HTTPException() if error.status < 500:
+            return Problem("invalid_input", error.reason, status=error.status)
+        case _:
+            log.exception("request failed", path=request.path, request_id=request.get(_ID), exc_info=error)
+            return Problem("unavailable", "Something failed on our side; it was logged.", status=500)

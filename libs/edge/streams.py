@@ -1,0 +1,101 @@
+"""Server-Sent Events (WHATWG HTML, 9.2), written so that they survive proxies, slow readers and our own restarts.
+
+Nothing of a run depends on a stream: a client that goes away stops nothing, one that reads too slowly is dropped and
+may resume, and a process that stops ends its streams at once, for any other can go on where they ended.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import structlog
+from aiohttp import web
+from prometheus_client import Gauge
+
+from libs.events.run_events import Served
+
+HEARTBEAT_SECONDS = 10.0
+_WRITE_SECONDS = 20.0
+_RETRY_MS = 2000
+
+HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-cache, no-transform",
+    "X-Accel-Buffering": "no",
+}
+
+_open = Gauge("headgate_streams_open", "Event streams open to clients now.")
+
+log = structlog.get_logger()
+
+
+class Streams:
+    """The streams that a process has open, so that it can end them when it stops."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    def add(self, task: asyncio.Task[object]) -> None:
+        """Count a stream as open until its task ends."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def end(self) -> None:
+        """End all of them; their clients come back elsewhere."""
+        for task in self._tasks:
+            task.cancel()
+
+
+class EventStream:
+    """One response: `open`, `send` or `ping` any number of times, and it is over when the handler returns."""
+
+    def __init__(self, request: web.Request, streams: Streams, headers: dict[str, str] | None = None) -> None:
+        self._request = request
+        self._streams = streams
+        self._response = web.StreamResponse(headers={**HEADERS, **(headers or {})})
+
+    async def open(self) -> web.StreamResponse:
+        """Send the headers and the time after which a client comes back."""
+        task = asyncio.current_task()
+        if task is not None:
+            self._streams.add(task)
+        self._response.headers["X-Request-Id"] = self._request["request_id"]
+        await self._response.prepare(self._request)
+        await self.write(f"retry: {_RETRY_MS}\n\n".encode())
+        return self._response
+
+    async def ping(self) -> None:
+        """A comment, so that nobody on the way takes the connection for dead."""
+        await self.write(b": ping\n\n")
+
+    async def write(self, frame: bytes) -> None:
+        """Send bytes; a reader that takes none of them for 20 s is dropped."""
+        try:
+            async with asyncio.timeout(_WRITE_SECONDS):
+                await self._response.write(frame)
+        except TimeoutError:
+            log.info("slow reader dropped", path=self._request.path)
+            if self._request.transport is not None:
+                self._request.transport.abort()
+            raise ConnectionResetError("the reader was too slow") from None
+
+    async def send_all(self, events: AsyncIterator[Served]) -> web.StreamResponse:
+        """Open, send every event as it comes, and end."""
+        response = await self.open()
+        with _open.track_inprogress():
+            try:
+                async for event in events:
+                    await self.write(frame(event))
+                await response.write_eof()
+            except ConnectionError:
+                log.info("stream left by its client", path=self._request.path)
+            except asyncio.CancelledError:
+                # The process stops, or the client left. Either way nothing of the run is touched.
+                if self._request.transport is not None:
+                    self._request.transport.close()
+                raise
+        return response
+
+
+def frame(event: Served) -> bytes:
+    """An event as it stands on the wire. The body is one line: JSON as we encode it has no line breaks."""
+    return b"id: %d\nevent: %b\ndata: %b\n\n" % (event.seq, event.type.encode(), event.body)

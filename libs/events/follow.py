@@ -1,0 +1,124 @@
+"""Follow a run: what is past and what comes, joined without gap or repeat.
+
+Live messages come over core NATS, which may lose them; the log has them all. So listen first, then read, then pass
+on what is heard as long as it continues the count; where it does not, or where nothing was heard for a while or the
+connection was renewed, read again. Every stream of every dialect and the notifier's SSE read runs through here.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+
+from libs.events.broker import Msg, Unavailable
+from libs.events.log import EventLog, Stored
+from libs.events.run_events import Served, serve_append
+from libs.events.subjects import RunKey, live_subject, shard_of
+
+SILENCE_SECONDS = 15.0
+"""After so long without a message the log is asked whether one was missed."""
+
+_FIRST_LOOK_SECONDS = 0.25
+"""The same in the beginning, then twice as long each time: in a cluster the word that we listen reaches the stream's
+leader a little later than the first read is answered, and what is stored between is not heard."""
+
+_RETRY_SECONDS = 0.2
+_PENDING = 1024
+
+
+class UnknownRun(Exception):
+    """There is no such run in this workspace."""
+
+
+async def follow(
+    log: EventLog,
+    run: RunKey,
+    after: int = 0,
+    silence_seconds: float = SILENCE_SECONDS,
+    on_silence: Callable[[], Awaitable[None]] | None = None,
+) -> AsyncGenerator[Served, None]:
+    """The run's events with `seq` greater than `after`, each once and in order, until its last.
+
+    `on_silence` is called after each `silence_seconds` without an event. Raises UnknownRun when the run does not
+    exist. While the log cannot be reached, waits. Who leaves early closes the iterator (`contextlib.aclosing`), for it
+    listens until then.
+    """
+    loop = asyncio.get_running_loop()
+    subject = live_subject(shard_of(run.run_id, log.shards), run)
+    async with log.broker.listen(subject, pending=_PENDING) as heard:
+        reader = _Reader(log, run, after)
+        for event in await reader.catch_up():
+            yield event
+        look, quiet_since = _FIRST_LOOK_SECONDS, loop.time()
+        while not reader.ended:
+            patience = _RETRY_SECONDS if reader.behind else look
+            message = await _next(heard, min(patience, quiet_since + silence_seconds - loop.time()))
+            look = min(2 * look, silence_seconds)
+            events = reader.continue_with(message) if message else None
+            if events is None:
+                events = await reader.catch_up()
+            for event in events:
+                yield event
+            if events:
+                quiet_since = loop.time()
+            elif loop.time() >= quiet_since + silence_seconds:
+                quiet_since = loop.time()
+                if on_silence is not None:
+                    await on_silence()
+
+
+class _Reader:
+    """How far a follower has come: the last event's `seq`, and where in the stream it lies."""
+
+    def __init__(self, log: EventLog, run: RunKey, after: int) -> None:
+        self._log = log
+        self._run = run
+        self._seq = after
+        self._sequence = 0
+        self.behind = False
+        """Whether the log could not be read when it had to be."""
+        self.ended = False
+
+    def continue_with(self, message: Msg) -> list[Served] | None:
+        """What is new in a live message; None when something before it was missed."""
+        events = serve_append(message.data)
+        if events[0].seq > self._seq + 1:
+            return None
+        self.behind = False
+        self._sequence = int((message.headers or {})["Nats-Sequence"])
+        return self._take(events)
+
+    async def catch_up(self) -> list[Served]:
+        """What the log has beyond what was seen; nothing while it cannot be reached."""
+        fresh: list[Served] = []
+        try:
+            messages = await self._read()
+        except Unavailable:
+            self.behind = True
+            return fresh
+        self.behind = False
+        for message in messages:
+            self._sequence = message.sequence
+            fresh += self._take(serve_append(message.payload))
+        return fresh
+
+    def _take(self, events: list[Served]) -> list[Served]:
+        fresh = [event for event in events if event.seq > self._seq]
+        self.ended = self.ended or any(event.ends_run for event in events)
+        if fresh:
+            self._seq = fresh[-1].seq
+        return fresh
+
+    async def _read(self) -> list[Stored]:
+        if self._sequence:
+            return await self._log.scan(self._run, self._sequence + 1)
+        messages = await self._log.read(self._run)
+        if not messages:
+            raise UnknownRun
+        return messages
+
+
+async def _next(heard: asyncio.Queue[Msg | None], silence_seconds: float) -> Msg | None:
+    try:
+        async with asyncio.timeout(silence_seconds):
+            return await heard.get()
+    except TimeoutError:
+        return None

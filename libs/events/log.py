@@ -1,0 +1,245 @@
+"""The log: append with compare-and-set, and read what was appended.
+
+One append is one JetStream message with one or more events of a run. It carries the stream sequence of the
+run's last message (0: none yet), and the server refuses it when that is not so. This makes acceptance
+idempotent and fences an executor that was thought dead: its append is refused, and it stops.
+
+An append whose acknowledgement was lost may have been stored. The run's last message, asked of the stream's
+leader, tells: if it is what we sent, byte for byte, we are done; if the run has not moved, we send again, which is
+safe for the same reason. The server's codes for a failed comparison (10071, and 10164 under replication, which
+occurs without a rival) both mean "look and decide".
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+
+from libs.events.broker import Broker, Msg, Unavailable
+from libs.events.run_events import Append, RunEvent, decode_append, encode_append, serve_append
+from libs.events.subjects import ANY, Kind, RunKey, run_subject, shard_of, stream_of
+
+MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+"""An append larger than this is split between its events."""
+
+_HEADER_BYTES = 4096
+"""Of a server's `max_payload`, what headers may need: it ends the connection over a message that is larger."""
+
+_COMPARE_FAILED = frozenset({10071, 10164})
+_NO_MESSAGE = 10037
+_ATTEMPT_SECONDS = 2.0
+_BATCH = 512
+_BATCH_BYTES = 16 * 1024 * 1024
+
+
+class Conflict(Exception):
+    """Somebody else appended to the run first; `last` is the run's last message now."""
+
+    def __init__(self, last: "Stored") -> None:
+        super().__init__("the run has moved on")
+        self.last = last
+
+
+class TooLarge(Exception):
+    """One event alone is larger than a message of the log may be."""
+
+
+class Stored(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A message of the log: its place in its stream, its subject, its payload as it was sent."""
+
+    sequence: int
+    subject: str
+    payload: bytes
+
+
+class _Refusal(msgspec.Struct, frozen=True):
+    code: int = 0
+    err_code: int = 0
+    description: str = ""
+
+
+class _PubAck(msgspec.Struct, frozen=True, gc=False):
+    seq: int = 0
+    error: _Refusal | None = None
+
+
+class _RawMessage(msgspec.Struct, frozen=True):
+    seq: int
+    subject: str
+    data: bytes = b""
+
+
+class _GetAnswer(msgspec.Struct, frozen=True):
+    message: _RawMessage | None = None
+    error: _Refusal | None = None
+
+
+_ack_decoder = msgspec.json.Decoder(_PubAck)
+
+
+class EventLog:
+    """The runs' streams over one connection. `shards` is what `topology.converge` answered."""
+
+    def __init__(self, broker: Broker, shards: int) -> None:
+        self.broker = broker
+        self.shards = shards
+
+    def subject(self, run: RunKey, kind: Kind | str) -> str:
+        """The subject of a run's appends of `kind`."""
+        return run_subject(shard_of(run.run_id, self.shards), run, kind)
+
+    def stream(self, run: RunKey) -> str:
+        """The stream a run lies in."""
+        return stream_of(shard_of(run.run_id, self.shards))
+
+    async def append(
+        self, run: RunKey, kind: Kind, append: Append, *, after: int, patience_seconds: float = 10.0
+    ) -> int:
+        """Append after the run's message with stream sequence `after` (0: the first). Answers the new sequence.
+
+        Returns when the message is on disk. Conflict when the run has moved on; Unavailable after
+        `patience_seconds` without a clear answer (it may or may not be stored); TooLarge.
+        """
+        payload = encode_append(append)
+        if len(payload) > MAX_MESSAGE_BYTES and len(append.events) > 1:
+            return await self._append_parts(run, kind, append, after, patience_seconds)
+        if len(payload) > self.broker.max_payload - _HEADER_BYTES:
+            raise TooLarge(f"an event of {len(payload)} bytes")
+        return await append_message(
+            self.broker,
+            self.stream(run),
+            self.subject(run, kind),
+            payload,
+            after=after,
+            compare=self.subject(run, ANY) if after else None,
+            patience_seconds=patience_seconds,
+        )
+
+    async def _append_parts(self, run: RunKey, kind: Kind, append: Append, after: int, patience_seconds: float) -> int:
+        """Half and half; only the last part has the append's own kind."""
+        half = len(append.events) // 2
+        first = msgspec.structs.replace(append, events=append.events[:half])
+        second = msgspec.structs.replace(append, events=append.events[half:])
+        after = await self.append(run, Kind.PROGRESS, first, after=after, patience_seconds=patience_seconds)
+        return await self.append(run, kind, second, after=after, patience_seconds=patience_seconds)
+
+    async def first(self, run: RunKey) -> Stored | None:
+        """The message that asked for the run; None when there is no such run."""
+        return await self._direct(run, Kind.REQUESTED)
+
+    async def end(self, run: RunKey) -> Stored | None:
+        """The message with the run's end; None while it goes on."""
+        return await self._direct(run, Kind.ENDED)
+
+    async def last(self, run: RunKey) -> Stored | None:
+        """The run's last message, from the stream's leader: what an append must follow."""
+        return await last_message(self.broker, self.stream(run), self.subject(run, ANY))
+
+    async def read(self, run: RunKey) -> list[Stored]:
+        """All messages of the run, oldest first; empty when there is no such run.
+
+        Two exact reads, and a scan from the run's first message where it has more than those two.
+        """
+        first, end = await asyncio.gather(self.first(run), self.end(run))
+        if first is None:
+            return []
+        if end is not None and _follows_directly(first, end):
+            return [first, end]
+        return [first, *await self.scan(run, first.sequence + 1)]
+
+    async def scan(self, run: RunKey, sequence: int) -> list[Stored]:
+        """The run's messages from a stream sequence on."""
+        return await read_range(self.broker, self.stream(run), self.subject(run, ANY), sequence)
+
+    async def _direct(self, run: RunKey, kind: Kind) -> Stored | None:
+        subject = self.subject(run, kind)
+        return stored(await self.broker.request(f"$JS.API.DIRECT.GET.{self.stream(run)}.{subject}"))
+
+
+def _follows_directly(first: Stored, end: Stored) -> bool:
+    """Whether the end's first event is the run's second: then nothing lies between."""
+    return serve_append(end.payload)[0].seq == serve_append(first.payload)[-1].seq + 1
+
+
+async def append_message(
+    broker: Broker,
+    stream: str,
+    subject: str,
+    payload: bytes,
+    *,
+    after: int,
+    compare: str | None = None,
+    patience_seconds: float,
+) -> int:
+    """Store one message if the last one on `compare` (else on `subject`) has sequence `after`."""
+    headers = {"Nats-Expected-Last-Subject-Sequence": str(after)}
+    if compare is not None:
+        headers["Nats-Expected-Last-Subject-Sequence-Subject"] = compare
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + patience_seconds
+    pause = 0.02
+    while True:
+        attempt_seconds = min(_ATTEMPT_SECONDS, max(0.1, deadline - loop.time()))
+        try:
+            ack = _ack_decoder.decode((await broker.request(subject, payload, headers, attempt_seconds)).data)
+            if ack.error is None:
+                return ack.seq
+            if ack.error.code != 503 and ack.error.err_code not in _COMPARE_FAILED:
+                raise Unavailable(f"the event log refused an append: {ack.error.description}")
+            last = await last_message(broker, stream, compare or subject)
+            if last is not None and last.payload == payload:
+                return last.sequence
+            if last is not None and last.sequence != after:
+                raise Conflict(last)
+        except Unavailable:
+            if loop.time() > deadline:
+                raise
+        else:
+            if loop.time() > deadline:
+                raise Unavailable
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, 0.5)
+
+
+async def last_message(broker: Broker, stream: str, subject: str) -> Stored | None:
+    """The last message on a subject (wildcards allowed), read from the leader and so never stale."""
+    body = msgspec.json.encode({"last_by_subj": subject})
+    answer = await broker.request(f"$JS.API.STREAM.MSG.GET.{stream}", body)
+    found = msgspec.json.decode(answer.data, type=_GetAnswer)
+    if found.message is not None:
+        return Stored(sequence=found.message.seq, subject=found.message.subject, payload=found.message.data)
+    if found.error is not None and found.error.err_code != _NO_MESSAGE:
+        raise Unavailable(f"the event log could not be read: {found.error.description}")
+    return None
+
+
+async def read_range(broker: Broker, stream: str, subject: str, sequence: int) -> list[Stored]:
+    """All messages on `subject` from stream sequence `sequence` on, asked for in batches."""
+    found: list[Stored] = []
+    while True:
+        wanted = {"seq": sequence, "next_by_subj": subject, "batch": _BATCH, "max_bytes": _BATCH_BYTES}
+        *messages, status = await broker.request_many(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(wanted))
+        headers = status.headers or {}
+        if headers.get("Status") == "404":
+            return found
+        if headers.get("Status") != "204" or not messages:
+            raise Unavailable(f"the event log could not be read: {headers.get('Description', 'no reason')}")
+        found += [message for message in map(stored, messages) if message is not None]
+        if headers.get("Nats-Num-Pending", "0") == "0":
+            return found
+        sequence = found[-1].sequence + 1
+
+
+def stored(message: Msg) -> Stored | None:
+    """A direct get's answer; None when it says that there is no such message."""
+    headers = message.headers or {}
+    if "Nats-Sequence" not in headers:
+        if headers.get("Status") == "404":
+            return None
+        raise Unavailable(f"the event log could not be read: {headers.get('Description', 'no reason')}")
+    return Stored(sequence=int(headers["Nats-Sequence"]), subject=headers["Nats-Subject"], payload=message.data)
+
+
+def events_of(messages: Sequence[Stored]) -> list[RunEvent]:
+    """The events in messages of a run, in order, unknown types left out."""
+    return [event for message in messages for event in decode_append(message.payload).events]

@@ -1,0 +1,108 @@
+"""Every subject and stream name of Headgate is built and taken apart here, and nowhere else.
+
+    evt.<shard>.<workspace>.<run>.<kind>       a run's appends, in stream EVENTS_<shard>
+    live.evt.<shard>.<workspace>.<run>.<kind>  the same once they are stored, republished on core NATS
+    mgt.<workspace>.<entity>.<id>              states of what is managed, in stream MANAGEMENT
+    dead.<consumer>.<subject…>                 what no handler could take, in stream DEAD_LETTERS
+    ans.<gateway>.<run>                        core: the end of a run, for the gateway that waits for it
+    cmd.cancel                                 core: a run was cancelled; executors stop working on it
+    auth.<call>                                core: requests that the auth service answers
+
+A subject's tokens come from ids of ours or from a key's workspace, and are checked all the same: a dot or a
+wildcard in one would read another workspace's events.
+"""
+
+import zlib
+from enum import StrEnum
+
+import msgspec
+
+from libs.runtime.ids import is_token
+
+MANAGEMENT = "MANAGEMENT"
+DEAD_LETTERS = "DEAD_LETTERS"
+CANCEL = "cmd.cancel"
+ANY = "*"
+
+
+class Kind(StrEnum):
+    """What an append is to its readers: workers want the first, webhooks and tables the last."""
+
+    REQUESTED = "requested"
+    PROGRESS = "progress"
+    ENDED = "ended"
+
+
+class RunKey(msgspec.Struct, frozen=True, gc=False):
+    """Which run: its workspace, from the caller's key and never from a path, and its id."""
+
+    workspace: str
+    run_id: str
+
+
+def shard_of(run_id: str, shards: int) -> int:
+    """The stream of a run. Fixed for the life of a log: so is the number of its streams."""
+    return zlib.crc32(run_id.encode()) % shards
+
+
+def stream_of(shard: int) -> str:
+    """The name of the stream that holds a shard."""
+    return f"EVENTS_{shard}"
+
+
+def run_subject(shard: int, run: RunKey, kind: Kind | str) -> str:
+    """The subject of a run's appends of one kind, or of all with `ANY`."""
+    return f"evt.{shard}.{_token(run.workspace)}.{_token(run.run_id)}.{kind}"
+
+
+def live_subject(shard: int, run: RunKey) -> str:
+    """Where a run's appends are heard live, after they are stored."""
+    return "live." + run_subject(shard, run, ANY)
+
+
+def parse_run_subject(subject: str) -> tuple[RunKey, Kind]:
+    """The run and the kind in an `evt.` subject."""
+    _, _, workspace, run_id, kind = subject.split(".")
+    return RunKey(workspace, run_id), Kind(kind)
+
+
+def kind_filter(shard: int, kind: Kind | str) -> str:
+    """All appends of one kind in a shard, or all with `ANY`."""
+    return f"evt.{shard}.*.*.{kind}"
+
+
+def managed_subject(workspace: str, entity: str, entity_id: str) -> str:
+    """Where the states of one managed thing are, oldest to newest."""
+    return f"mgt.{_token(workspace)}.{entity}.{_token(entity_id)}"
+
+
+def managed_filter(entity: str) -> str:
+    """All states of all things of one kind, in every workspace."""
+    return f"mgt.*.{entity}.*"
+
+
+def parse_managed_subject(subject: str) -> tuple[str, str, str]:
+    """Workspace, entity and id in a `mgt.` subject."""
+    _, workspace, entity, entity_id = subject.split(".")
+    return workspace, entity, entity_id
+
+
+def dead_subject(consumer: str, subject: str) -> str:
+    """Where a message that `consumer` could not handle is kept."""
+    return f"dead.{consumer}.{subject}"
+
+
+def answer_subject(gateway: str, run_id: str) -> str:
+    """Where the gateway `gateway` hears the end of a run it waits for; `ANY` run to subscribe."""
+    return f"ans.{_token(gateway)}.{run_id}"
+
+
+def auth_subject(call: str) -> str:
+    """Where the auth service answers `call`."""
+    return f"auth.{call}"
+
+
+def _token(text: str) -> str:
+    if not is_token(text):
+        raise ValueError("a subject token may hold only A-Z a-z 0-9 _ - (at most 64)")
+    return text

@@ -1,0 +1,132 @@
+"""Read a stream from a place on, in order and without a gap: first what is there, then what comes.
+
+For readers that keep their own place (read models, registries): no acknowledgements, one ephemeral consumer a
+reader, made again where the last one was lost or had a gap.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import msgspec
+import structlog
+
+from libs.events.broker import Broker, Unavailable
+from libs.events.pull import Delivery, Lost, StandingPull
+from libs.events.topology import ApiError, api
+
+_PENDING = 2048
+_BATCH = 512
+
+log = structlog.get_logger()
+
+OnBatch = Callable[[Sequence[Delivery]], Awaitable[None]]
+
+
+class _Consumer(msgspec.Struct, frozen=True):
+    name: str = ""
+    num_pending: int = 0
+    error: ApiError | None = None
+
+
+class Tail:
+    """Calls `on_batch` with the messages that match, oldest first, 1 to 512 at a time, for ever.
+
+    Each message once, unless `on_batch` raises Unavailable: then the batch comes again.
+
+    `latest_only`: begin with the last message of each subject instead of all from `after` on.
+    `caught_up` is set once everything was handled that was there when reading began.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        stream: str,
+        filters: Sequence[str],
+        on_batch: OnBatch,
+        *,
+        after: int = 0,
+        latest_only: bool = False,
+    ) -> None:
+        self._broker = broker
+        self._stream = stream
+        self._filters = list(filters)
+        self._on_batch = on_batch
+        self._latest_only = latest_only
+        self.position = after
+        """Stream sequence of the last message that was handled."""
+        self.caught_up = asyncio.Event()
+
+    async def run(self) -> None:
+        """Read until cancelled. What `on_batch` raises ends it: nothing may be passed over."""
+        while True:
+            try:
+                await self._read()
+            except (Lost, Unavailable) as error:
+                log.info("reading again", stream=self._stream, after=self.position, reason=str(error))
+                await asyncio.sleep(0.1)
+
+    async def _read(self) -> None:
+        consumer = await self._make_consumer()
+        queue: asyncio.Queue[Delivery | None] = asyncio.Queue()
+
+        async def heard(delivery: Delivery) -> None:
+            queue.put_nowait(delivery)
+
+        pull = StandingPull(self._broker, self._stream, consumer.name, lambda: _PENDING - queue.qsize(), heard)
+        pulling = asyncio.create_task(pull.run())
+        pulling.add_done_callback(lambda _: queue.put_nowait(None))
+        try:
+            await self._hand_on(queue, pull, consumer.num_pending)
+            pulling.result()
+        finally:
+            pulling.cancel()
+            await asyncio.gather(pulling, return_exceptions=True)
+
+    async def _hand_on(self, queue: asyncio.Queue[Delivery | None], pull: StandingPull, behind: int) -> None:
+        """Until the queue holds None; the consumer began `behind` messages before the end."""
+        handled = 0
+        while True:
+            if handled >= behind:
+                self.caught_up.set()
+            batch = await _take(queue)
+            if not batch:
+                return
+            pull.wake()
+            if any(delivery.consumer_sequence != handled + i for i, delivery in enumerate(batch, 1)):
+                raise Lost("a delivery was lost")
+            await self._on_batch(batch)
+            handled += len(batch)
+            self.position = batch[-1].sequence
+
+    async def _make_consumer(self) -> _Consumer:
+        config: dict[str, Any] = {
+            "filter_subjects": self._filters,
+            "ack_policy": "none",
+            "mem_storage": True,
+            "num_replicas": 1,
+            "inactive_threshold": int(60e9),
+        }
+        if self._latest_only and not self.position:
+            config["deliver_policy"] = "last_per_subject"
+        else:
+            config |= {"deliver_policy": "by_start_sequence", "opt_start_seq": self.position + 1}
+        body = {"stream_name": self._stream, "config": config}
+        consumer = await api(self._broker, f"CONSUMER.CREATE.{self._stream}", body, _Consumer)
+        if consumer.error is not None:
+            raise Unavailable(consumer.error.description)
+        return consumer
+
+
+async def _take(queue: asyncio.Queue[Delivery | None]) -> list[Delivery]:
+    """What is there, up to a batch, waiting for the first; empty when the queue has come to its end."""
+    batch: list[Delivery] = []
+    delivery = await queue.get()
+    while delivery is not None:
+        batch.append(delivery)
+        if len(batch) == _BATCH or queue.empty():
+            return batch
+        delivery = queue.get_nowait()
+    if batch:
+        queue.put_nowait(None)
+    return batch

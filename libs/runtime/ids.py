@@ -1,0 +1,33 @@
+"""Identifiers: made here, readable in a log, safe as a NATS token, a path segment and a file name.
+
+`<prefix>_` and 26 characters of Crockford base32: 48 bits of milliseconds since the epoch and 80 random bits
+(the ULID layout), so that ids sort by the time they were made. A derived id has the same form, from a hash.
+"""
+
+import hashlib
+import re
+import secrets
+import time
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def new_id(prefix: str) -> str:
+    """A fresh id such as `run_01k9…`; two never collide, later ones sort after earlier ones."""
+    return f"{prefix}_{_base32(time.time_ns() // 1_000_000 << 80 | secrets.randbits(80))}"
+
+
+def derived_id(prefix: str, *parts: str) -> str:
+    """The id that belongs to `parts`, the same every time: SHA-256 cut to 130 bits."""
+    digest = hashlib.sha256("\x00".join(parts).encode()).digest()
+    return f"{prefix}_{_base32(int.from_bytes(digest[:17], 'big') >> 6)}"
+
+
+def is_token(text: str) -> bool:
+    """Whether `text` may stand in a subject or a path: 1 to 64 of `A-Z a-z 0-9 _ -`."""
+    return _TOKEN.fullmatch(text) is not None
+
+
+def _base32(number: int) -> str:
+    return "".join([_ALPHABET[number >> shift & 31] for shift in range(125, -5, -5)])

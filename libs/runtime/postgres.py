@@ -1,0 +1,92 @@
+"""PostgreSQL: a pool that comes up when the server does, and migrations that any number of processes may start.
+
+Migrations are numbered `.sql` files, forward only, each applied once in a transaction; what was applied may not
+change afterwards. PostgreSQL holds nothing that the log does not, but for blobs and secrets, so its absence stops no
+run.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypeAlias
+
+import asyncpg
+import structlog
+
+_MIGRATION_LOCK = 0x4845_4144
+_COMMAND_SECONDS = 10.0
+
+Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+"""A connection of the pool; generic for type checkers alone."""
+
+log = structlog.get_logger()
+
+
+class Database:
+    """The pool, once there is one. `ready` is set when the schema is."""
+
+    def __init__(self) -> None:
+        self.pool: "asyncpg.Pool[asyncpg.Record] | None" = None
+        self.ready = asyncio.Event()
+
+
+class SchemaError(Exception):
+    """A migration that was applied has changed since; the message names it."""
+
+
+@asynccontextmanager
+async def database(dsn: str, migrations: dict[str, str], name: str) -> AsyncIterator[Database]:
+    """A database that is connected and migrated in the background, for as long as that takes."""
+    found = Database()
+    connecting = asyncio.create_task(_connect(found, dsn, migrations, name))
+    try:
+        yield found
+    finally:
+        connecting.cancel()
+        await asyncio.gather(connecting, return_exceptions=True)
+        if found.pool is not None:
+            found.pool.terminate()
+
+
+async def _connect(found: Database, dsn: str, migrations: dict[str, str], name: str) -> None:
+    pause = 0.1
+    while True:
+        try:
+            pool = await asyncpg.create_pool(
+                dsn,
+                min_size=1,
+                max_size=8,
+                timeout=5,
+                command_timeout=_COMMAND_SECONDS,
+                max_inactive_connection_lifetime=300,
+                server_settings={"application_name": name},
+            )
+            async with pool.acquire(timeout=5) as connection:
+                await migrate(connection, migrations)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+            log.info("waiting for PostgreSQL", reason=type(error).__name__)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 2.0)
+        else:
+            found.pool = pool
+            found.ready.set()
+            return
+
+
+async def migrate(connection: Connection, migrations: dict[str, str]) -> None:
+    """Apply the migrations (text by name) that were not applied yet. SchemaError when history was changed."""
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
+        await connection.execute(
+            "CREATE TABLE IF NOT EXISTS migrations"
+            " (name text PRIMARY KEY, digest text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+        )
+        applied = {row["name"]: row["digest"] for row in await connection.fetch("SELECT name, digest FROM migrations")}
+        for name, text in sorted(migrations.items()):
+            digest = hashlib.sha256(text.encode()).hexdigest()
+            if applied.get(name, digest) != digest:
+                raise SchemaError(f"migration {name} was changed after it was applied")
+            if name not in applied:
+                await connection.execute(text)
+                await connection.execute("INSERT INTO migrations (name, digest) VALUES ($1, $2)", name, digest)

@@ -1,0 +1,62 @@
+"""The life of a service process: settings, logs, the event loop, signals, and an orderly end.
+
+A service is an async context manager, `serve(settings, readiness, stopping)`: entered when it starts, left
+when it stops. On SIGTERM, SIGINT or the loss of its supervisor, `stopping` is set, the process says "not
+ready", and the context is left within `drain_seconds` and a little.
+"""
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+import structlog
+import uvloop
+
+from libs.runtime.health import Readiness
+from libs.runtime.logs import configure_logs
+from libs.runtime.settings import Settings, read_settings
+
+Service = Callable[[Settings, Readiness, asyncio.Event], AbstractAsyncContextManager[None]]
+
+_LEAVE_SECONDS = 4.0
+"""Beyond `drain_seconds`, for closing connections; after it the process is ended whatever it holds."""
+
+log = structlog.get_logger()
+
+
+def run_service(name: str, serve: Service) -> None:
+    """Run the service until it is told to stop; the process's exit code is 0 after an orderly end."""
+    try:
+        settings = read_settings({"HEADGATE_SERVICE": name, **os.environ})
+    except ValueError as error:
+        sys.exit(str(error))
+    configure_logs(settings.service, settings.instance, settings.log_level)
+    gc.freeze()
+    uvloop.run(_live(settings, serve))
+
+
+async def _live(settings: Settings, serve: Service) -> None:
+    readiness, stopping = Readiness(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    if settings.parent_fd >= 0:
+        loop.add_reader(settings.parent_fd, stopping.set)
+    async with serve(settings, readiness, stopping):
+        log.info("service started", port=settings.port)
+        await stopping.wait()
+        if settings.parent_fd >= 0:
+            loop.remove_reader(settings.parent_fd)
+        readiness.draining = True
+        log.info("service stopping")
+        loop.call_later(settings.drain_seconds + _LEAVE_SECONDS, _give_up)
+    log.info("service stopped")
+
+
+def _give_up() -> None:
+    log.error("service did not stop in time")
+    os._exit(1)

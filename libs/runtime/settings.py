@@ -1,0 +1,80 @@
+"""What a process is told from outside: read once from the environment in the composition root.
+
+Every setting is an environment variable `HEADGATE_<NAME>`; a secret may come from a file named by
+`HEADGATE_<NAME>_FILE`. Nothing else in the code reads the environment, but for model providers
+(`services/executor/models`), whose variables are named by their own convention.
+"""
+
+import base64
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings of one service process. Times are seconds, sizes bytes."""
+
+    service: str = "service"
+    index: int = 0
+    host: str = "127.0.0.1"
+    port: int = 0
+    nats_url: str = "nats://127.0.0.1:4222"
+    postgres_dsn: str = ""
+    """libpq URL; empty: the service runs without the read models that need PostgreSQL."""
+    master_key: str = ""
+    """Base64 of 32 random bytes; every other secret of an installation is derived from it."""
+    admin_key: str = ""
+    log_level: str = "info"
+    streams: int = 4
+    """How many event streams a new log is made with; an existing log keeps its own number."""
+    replicas: int = 1
+    """Replicas of each stream: 3 on a cluster."""
+    lease_seconds: float = 10.0
+    """How long an executor may be silent about a run before another one takes it over."""
+    concurrency: int = 256
+    """Runs that one executor holds at the same time."""
+    max_body_bytes: int = 10 * 1024 * 1024
+    sync_timeout_seconds: float = 300.0
+    """How long a synchronous call waits before it is answered 202 with the run."""
+    drain_seconds: float = 8.0
+    """How long a stopping process may finish what it holds before it hands it over."""
+    egress_allow: str = ""
+    public_url: str = ""
+    """The address callers use, for links in answers; empty: taken from the request."""
+    parent_fd: int = -1
+    """A pipe whose end of file means that the supervisor is gone; -1: there is none."""
+
+    @property
+    def instance(self) -> str:
+        """A name for this process that is unique while it lives, safe as a NATS token."""
+        host = "".join(c if c.isalnum() else "-" for c in socket.gethostname())[:40]
+        return f"{self.service}-{self.index}-{host}-{os.getpid()}"
+
+    @property
+    def master_secret(self) -> bytes:
+        """The decoded master key. ValueError when it is missing or too short."""
+        try:
+            secret = base64.b64decode(self.master_key, validate=True)
+        except ValueError as error:
+            raise ValueError("HEADGATE_MASTER_KEY must be base64") from error
+        if len(secret) < 32:
+            raise ValueError("HEADGATE_MASTER_KEY must hold at least 32 bytes, base64-encoded")
+        return secret
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """The settings in `environment`. ValueError names the variable that does not fit."""
+    found: dict[str, str] = {}
+    for name in Settings.__struct_fields__:
+        variable = f"HEADGATE_{name.upper()}"
+        if variable in environment:
+            found[name] = environment[variable]
+        elif f"{variable}_FILE" in environment:
+            found[name] = Path(environment[f"{variable}_FILE"]).read_text().strip()
+    try:
+        return msgspec.convert(found, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"a setting does not fit: {error} (variables are named HEADGATE_<NAME>)") from error

@@ -1,0 +1,75 @@
+"""The composition root of the auth service: what it is made of, started and stopped in order."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import structlog
+from aiohttp import web
+
+from libs.events.broker import connect
+from libs.events.topology import converge
+from libs.runtime.health import Readiness, health_routes
+from libs.runtime.settings import Settings
+from services.auth.bootstrap import bootstrap
+from services.auth.commands import Commands
+from services.auth.directory import Directory
+from services.auth.key_text import pepper_of
+from services.auth.replica import Replica
+from services.auth.responder import Responder
+
+_CATCH_UP_SECONDS = 60.0
+
+log = structlog.get_logger()
+
+
+@asynccontextmanager
+async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Event) -> AsyncIterator[None]:
+    """Run one auth process. ValueError where the master key or the admin key is no such thing."""
+    pepper = pepper_of(settings.master_secret)
+    serving = asyncio.Event()
+    readiness.require("keys", serving.is_set)
+    async with _website(settings, readiness), connect(settings.nats_url, settings.instance, stopping.set) as broker:
+        readiness.require("broker", lambda: broker.connected)
+        await converge(broker, settings.streams, settings.replicas)
+        directory = Directory()
+        replica = Replica(broker, directory)
+        async with _following(replica, stopping):
+            async with asyncio.timeout(_CATCH_UP_SECONDS):
+                await replica.caught_up.wait()
+            await bootstrap(replica, pepper, settings.admin_key, datetime.now(UTC))
+            async with Responder(broker, directory, Commands(replica, pepper), pepper).serving():
+                serving.set()
+                yield
+
+
+@asynccontextmanager
+async def _website(settings: Settings, readiness: Readiness) -> AsyncIterator[None]:
+    app = web.Application()
+    app.add_routes(health_routes(readiness))
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, settings.host, settings.port).start()
+        yield
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def _following(replica: Replica, stopping: asyncio.Event) -> AsyncIterator[None]:
+    """Keep the replica up; where that fails, the process stops, for what it would answer is no longer true."""
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("following the changes failed", exc_info=error)
+            stopping.set()
+
+    task = asyncio.create_task(replica.run())
+    task.add_done_callback(ended)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})

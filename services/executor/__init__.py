@@ -1,0 +1,1 @@
+"""The executor: turns run-requested events into node events and an outcome on the log."""

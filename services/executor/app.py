@@ -1,0 +1,72 @@
+"""The executor's composition root: the only place that makes its connections."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from libs.catalog.versions import Versions
+from libs.egress import Egress, Policy
+from libs.events.broker import Broker, connect
+from libs.events.log import EventLog
+from libs.events.subjects import CANCEL, Kind, kind_filter, stream_of
+from libs.events.topology import converge
+from libs.events.worker import Subscription, Worker
+from libs.runtime.health import Readiness
+from libs.runtime.listener import health_only
+from libs.runtime.settings import Settings
+from services.executor.effects import Performer
+from services.executor.models import Models, providers
+from services.executor.models.settings import read_endpoints
+from services.executor.runs import Runs
+
+DURABLE = "executors"
+"""The name of the executors' consumers. A promise: renaming it runs every run again."""
+
+
+@asynccontextmanager
+async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Event) -> AsyncIterator[None]:
+    """Run until the context is left; what is in hand is finished or handed over."""
+    endpoints = read_endpoints(os.environ)
+    policy = providers_policy = Policy.parse(settings.egress_allow)
+    for endpoint in endpoints.values():
+        providers_policy = providers_policy.trusting(endpoint.host)
+    async with (
+        health_only(readiness, settings.host, settings.port),
+        connect(settings.nats_url, settings.instance, stopping.set) as broker,
+        Egress(policy) as egress,
+        Egress(providers_policy) as providers_egress,
+    ):
+        readiness.require("nats", lambda: broker.connected)
+        log = EventLog(broker, await converge(broker, settings.streams, settings.replicas))
+        performer = Performer(egress, Models(providers(providers_egress, endpoints)))
+        runs = Runs(broker, log, Versions(broker), performer, settings.instance)
+        await broker.subscribe(CANCEL, runs.on_cancel)
+        async with asyncio.TaskGroup() as group:
+            watching = group.create_task(runs.watch())
+            workers = [worker(broker, shard, settings, log.shards, runs) for shard in range(log.shards)]
+            for each in workers:
+                group.create_task(each.run(stopping, settings.drain_seconds))
+            readiness.require("consumers", lambda: all(w.pull is not None for w in workers))
+            try:
+                yield
+            finally:
+                stopping.set()
+                watching.cancel()
+
+
+def worker(broker: Broker, shard: int, settings: Settings, shards: int, runs: Runs) -> Worker:
+    """The worker of one event stream; streams share the executor's room evenly."""
+    subscription = Subscription(
+        stream=stream_of(shard),
+        durable=DURABLE,
+        filter=kind_filter(shard, Kind.REQUESTED),
+        lease_seconds=settings.lease_seconds,
+    )
+    room = max(1, settings.concurrency // shards)
+
+    def free() -> int:
+        return room - found.busy
+
+    found = Worker(broker, subscription, runs.on_run_requested, free, runs.on_poison)
+    return found

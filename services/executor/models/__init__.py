@@ -1,0 +1,43 @@
+"""Models by name, `provider/model`. A provider is one file here and one line in `providers`."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
+
+from libs.egress import Egress
+from libs.flows.effects import ModelAnswer, ModelCall
+from libs.runtime.failures import Terminal
+from services.executor.models.echo import Echo
+from services.executor.models.openai import OpenAI
+from services.executor.models.settings import Endpoint
+
+OnDelta = Callable[[str, str], Awaitable[None]]
+"""Called with more text and more reasoning as they come; either may be empty."""
+
+
+class Provider(Protocol):
+    """Answers calls for the models of one provider; `model` comes without the provider's name."""
+
+    async def complete(self, model: str, call: ModelCall, idempotency_key: str, on_delta: OnDelta) -> ModelAnswer:
+        """The whole answer. Failures as `libs.runtime.failures` has them."""
+
+
+def providers(egress: Egress, endpoints: Mapping[str, Endpoint]) -> dict[str, Provider]:
+    """Every provider by name: `echo`, and one that speaks the OpenAI protocol for each configured endpoint."""
+    remote: dict[str, Provider] = {name: OpenAI(egress, name, endpoint) for name, endpoint in endpoints.items()}
+    return {"echo": Echo(), **remote}
+
+
+class Models:
+    """Finds the provider of a call."""
+
+    def __init__(self, known: Mapping[str, Provider]) -> None:
+        self._known = known
+
+    async def complete(self, call: ModelCall, idempotency_key: str, on_delta: OnDelta) -> ModelAnswer:
+        """The answer of the model that the call names. Terminal when nobody provides it."""
+        name, _, model = call.model.partition("/")
+        provider = self._known.get(name)
+        if provider is None or not model:
+            known = ", ".join(sorted(self._known))
+            raise Terminal("node_failed", f"no provider `{name}` is configured (known: {known})")
+        return await provider.complete(model, call, idempotency_key, on_delta)

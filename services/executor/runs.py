@@ -1,0 +1,160 @@
+"""Takes runs that were requested and sees each to its end, whoever began it.
+
+On the first delivery a run is new; on any other somebody may have worked on it, so it is folded from the log. That the
+log refuses an append means that the run ended (cancelled, for instance) or that another executor has it: either way it
+is left alone.
+"""
+
+import asyncio
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+
+from libs.catalog.versions import UnknownVersion, Versions
+from libs.events.broker import Broker, Msg, Unavailable
+from libs.events.log import Conflict, EventLog
+from libs.events.pull import Delivery
+from libs.events.run import RunState, begin, close, fold
+from libs.events.run_events import Append, Fault, RunEnd, RunRequested, decode_append, encode_event
+from libs.events.subjects import Kind, RunKey, answer_subject, parse_run_subject
+from libs.events.worker import Superseded
+from libs.flows import CompiledFlow, apply_tweaks, compile_flow
+from libs.runtime.failures import Failure, Terminal
+from services.executor.effects import Performer
+from services.executor.execution import Execution, facts_of
+from services.executor.journal import Journal, utc_now
+
+_LOOK_SECONDS = 5.0
+
+_runs = Counter("headgate_runs_total", "Runs that this executor brought to an end.", ["outcome"])
+_active = Gauge("headgate_runs_active", "Runs that this executor holds now.")
+_seconds = Histogram(
+    "headgate_run_duration_seconds",
+    "From a run's start to its end.",
+    buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
+)
+
+log = structlog.get_logger()
+
+
+class Runs:
+    """The runs that this executor works on."""
+
+    def __init__(
+        self, broker: Broker, event_log: EventLog, versions: Versions, performer: Performer, executor: str
+    ) -> None:
+        self._broker = broker
+        self._log = event_log
+        self._versions = versions
+        self._performer = performer
+        self._executor = executor
+        self._working: dict[str, tuple[RunKey, asyncio.Task[object]]] = {}
+        self._cancelled: set[str] = set()
+
+    async def on_run_requested(self, delivery: Delivery) -> None:
+        """Bring the run to its end. Superseded when somebody else does."""
+        run, _ = parse_run_subject(delivery.subject)
+        append = decode_append(delivery.payload)
+        state, sequence = await self._state(run, append, delivery)
+        if state.end is None:
+            flow = await self._flow(run, state)
+            journal = Journal(self._log, run, state, sequence, self._executor, append.trace)
+            await self._work(run, Execution(flow, journal, self._performer, self._executor, facts_of(state)), journal)
+        if state.end is not None:
+            await self._answer(append.reply, state.end)
+
+    async def on_poison(self, delivery: Delivery, failure: Failure) -> None:
+        """End a run that nobody can carry through: accepted runs have an end."""
+        run, _ = parse_run_subject(delivery.subject)
+        messages = await self._log.read(run)
+        state = fold([message.payload for message in messages])
+        fault = Fault(code="node_failed", message=f"the run could not be carried out: {failure.message}")
+        events = close(state, state.nodes, fault, utc_now())
+        if events:
+            append = Append(by=self._executor, events=events)
+            await self._log.append(run, Kind.ENDED, append, after=messages[-1].sequence)
+            _runs.labels("failed").inc()
+
+    async def on_cancel(self, message: Msg) -> None:
+        """Somebody cancelled a run: stop, if it is here. The log has its end already."""
+        self._stop(message.data.decode())
+
+    async def watch(self) -> None:
+        """Find cancels that were not heard: core NATS may lose them, and a node may take hours."""
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            for run, _ in list(self._working.values()):
+                try:
+                    if await self._log.end(run) is not None:
+                        self._stop(run.run_id)
+                except Unavailable:
+                    break
+
+    def _stop(self, run_id: str) -> None:
+        working = self._working.get(run_id)
+        if working is not None and run_id not in self._cancelled:
+            self._cancelled.add(run_id)
+            working[1].cancel()
+
+    async def _work(self, run: RunKey, execution: Execution, journal: Journal) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("runs are worked on in tasks")
+        self._working[run.run_id] = (run, task)
+        try:
+            with _active.track_inprogress():
+                await execution.run()
+            self._ended(journal.state)
+        except Conflict as conflict:
+            if parse_run_subject(conflict.last.subject)[1] is not Kind.ENDED:
+                raise Superseded from None
+            log.info("run ended elsewhere", run_id=run.run_id)
+        except asyncio.CancelledError:
+            if run.run_id not in self._cancelled:
+                raise
+            task.uncancel()
+            log.info("run stopped", run_id=run.run_id)
+        finally:
+            self._working.pop(run.run_id, None)
+            self._cancelled.discard(run.run_id)
+            await journal.close()
+
+    async def _state(self, run: RunKey, append: Append, delivery: Delivery) -> tuple[RunState, int]:
+        requested = append.events[0] if append.events else None
+        if not isinstance(requested, RunRequested):
+            raise Terminal("node_failed", "the first event is not run.requested")
+        if delivery.attempt == 1:
+            return begin(requested), delivery.sequence
+        messages = await self._log.read(run)
+        log.info("run resumed", run_id=run.run_id, attempt=delivery.attempt, messages=len(messages))
+        return fold([message.payload for message in messages]), messages[-1].sequence
+
+    async def _flow(self, run: RunKey, state: RunState) -> CompiledFlow:
+        requested = state.requested
+        try:
+            flow = await self._versions.get(run.workspace, requested.flow_id, requested.version)
+        except UnknownVersion:
+            raise Terminal("node_failed", "the flow version does not exist") from None
+        return compile_flow(apply_tweaks(flow.flow, requested.tweaks)) if requested.tweaks else flow
+
+    def _ended(self, state: RunState) -> None:
+        if state.end is None:
+            return
+        outcome = str(type(state.end).__struct_config__.tag).removeprefix("run.")
+        _runs.labels(outcome).inc()
+        _seconds.observe(state.end.data.duration_seconds)
+        log.info(
+            "run ended",
+            run_id=state.run_id,
+            flow_id=state.requested.flow_id,
+            outcome=outcome,
+            duration_seconds=state.end.data.duration_seconds,
+        )
+
+    async def _answer(self, gateway: str | None, end: RunEnd) -> None:
+        if gateway is None:
+            return
+        try:
+            await self._broker.publish(answer_subject(gateway, end.run_id), encode_event(end))
+        except Unavailable:
+            log.info("answer not sent", run_id=end.run_id)

@@ -1,0 +1,229 @@
+"""Deployments: a flow's version at an address that others call."""
+
+import uuid
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from libs.edge.key_management import issue_deployment_key, withdraw_deployment_key
+from libs.edge.problems import Detail, Problem, not_found
+from libs.edge.routes import Call, Reply, Route
+from libs.events.log import Conflict
+from libs.events.managed import Deployment, FlowHead, Mode, Permission
+from libs.flows import deployable
+from libs.runtime.secrets import signing_secret
+from services.gateway.api.flows import find_flow
+from services.gateway.paging import PageQuery, page
+from services.gateway.state import Gateway
+
+_TRIES = 20
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+Version = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
+
+
+class DeploymentBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a deployment is made with. Without a version, the flow's newest."""
+
+    name: Name | None = None
+    type: Literal["production", "test"] = "production"
+    mode: Mode = "sync"
+    version: Version | None = None
+    sync_timeout_seconds: Seconds | None = None
+
+
+class DeploymentPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What may be changed; `version` deploys again, or rolls back."""
+
+    name: Name | UnsetType = UNSET
+    mode: Mode | UnsetType = UNSET
+    version: Version | UnsetType = UNSET
+    sync_timeout_seconds: Seconds | UnsetType | None = UNSET
+
+
+class DeploymentAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A deployment. `api_key` and `signing_secret` appear once, when it is made."""
+
+    id: str
+    flow_id: str
+    flow_slug: str
+    version: int
+    name: str
+    type: Literal["production", "test"]
+    mode: Mode
+    status: Literal["active", "inactive"]
+    endpoints: dict[str, str]
+    sync_timeout_seconds: float | None
+    created_at: datetime
+    updated_at: datetime
+    api_key: str | None = None
+    signing_secret: str | None = None
+
+
+class DeploymentList(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of deployments."""
+
+    data: list[DeploymentAnswer]
+    next_cursor: str | None
+
+
+async def create_deployment(call: Call[Gateway]) -> Reply:
+    """Deploy a version of the flow under a new id, with a key of its own."""
+    head = find_flow(call)
+    body: DeploymentBody = call.body
+    version = body.version or head.version
+    await _check_version(call, head, version)
+    now = datetime.now(UTC)
+    deployment_id = str(uuid.uuid4())
+    name = body.name or f"{head.name} ({body.type})"
+    issued = await issue_deployment_key(call.app.broker, call.actor, deployment_id, name)
+    deployment = Deployment(
+        id=deployment_id,
+        workspace=call.caller.workspace,
+        flow_id=head.id,
+        version=version,
+        name=name,
+        type=body.type,
+        mode=body.mode,
+        status="active",
+        created_at=now,
+        updated_at=now,
+        key_id=issued.id,
+        sync_timeout_seconds=body.sync_timeout_seconds,
+    )
+    await call.app.directory.write("deployment.created", deployment, call.caller.key_id, call.address, after=0)
+    secret = signing_secret(call.app.settings.master_secret, deployment_id, deployment.signing_generation)
+    answer = msgspec.structs.replace(show(call, deployment), api_key=issued.key, signing_secret=secret)
+    return Reply(status=201, body=answer, headers={"Location": f"/v1/deployments/{deployment_id}"})
+
+
+async def list_deployments(call: Call[Gateway]) -> Reply:
+    """The workspace's deployments, newest first."""
+    found = call.app.directory.deployments(call.caller.workspace)
+    return Reply(body=page(found, call.query, lambda d: (d.created_at, d.id), lambda d: show(call, d)))
+
+
+async def get_deployment(call: Call[Gateway]) -> Reply:
+    """One deployment, by its id or its flow's."""
+    return Reply(body=show(call, find(call)))
+
+
+async def change_deployment(call: Call[Gateway]) -> Reply:
+    """Change it. The address and the key stay, and the next call meets the change."""
+    patch: DeploymentPatch = call.body
+    wanted = {name: value for name, value in msgspec.structs.asdict(patch).items() if value is not UNSET}
+    if patch.version is not UNSET:
+        await _check_version(call, _flow_of(call, find(call)), patch.version)
+    return await _change(call, "deployment.changed", **wanted)
+
+
+async def undeploy(call: Call[Gateway]) -> Reply:
+    """Take it out of service; its address answers 404 with code `deployment_inactive` until it is redeployed."""
+    return await _change(call, "deployment.undeployed", status="inactive")
+
+
+async def redeploy(call: Call[Gateway]) -> Reply:
+    """Bring it back with the flow's newest version, at the same address."""
+    head = _flow_of(call, find(call))
+    await _check_version(call, head, head.version)
+    return await _change(call, "deployment.redeployed", status="active", version=head.version)
+
+
+async def delete_deployment(call: Call[Gateway]) -> Reply:
+    """Delete it and its key."""
+    found = find(call)
+    await _change(call, "deployment.deleted", status="inactive", deleted=True)
+    await withdraw_deployment_key(call.app.broker, call.actor, found.id)
+    return Reply(status=204)
+
+
+def find(call: Call[Gateway]) -> Deployment:
+    """The deployment that the path names."""
+    deployment = call.app.directory.deployment(call.caller.workspace, call.path("deployment_id"))
+    if deployment is None:
+        raise not_found("deployment")
+    return deployment
+
+
+def show(call: Call[Gateway], deployment: Deployment) -> DeploymentAnswer:
+    """The deployment as callers see it."""
+    base = call.app.settings.public_url.rstrip("/") or f"{call.request.scheme}://{call.request.host}"
+    head = call.app.directory.flow(deployment.workspace, deployment.flow_id)
+    return DeploymentAnswer(
+        id=deployment.id,
+        flow_id=deployment.flow_id,
+        flow_slug=head.slug if head else "",
+        version=deployment.version,
+        name=deployment.name,
+        type=deployment.type,
+        mode=deployment.mode,
+        status=deployment.status,
+        endpoints={"native": f"{base}/v1/deployments/{deployment.id}/runs"},
+        sync_timeout_seconds=deployment.sync_timeout_seconds,
+        created_at=deployment.created_at,
+        updated_at=deployment.updated_at,
+    )
+
+
+async def _change(call: Call[Gateway], kind: str, **changes: Any) -> Reply:
+    directory = call.app.directory
+    for _ in range(_TRIES):
+        latest, sequence = await directory.latest(find(call))
+        if latest.deleted:
+            raise not_found("deployment")
+        newer = msgspec.structs.replace(latest, updated_at=datetime.now(UTC), **changes)
+        try:
+            await directory.write(kind, newer, call.caller.key_id, call.address, after=sequence)
+        except Conflict:
+            continue
+        return Reply(body=show(call, newer))
+    raise Problem("unavailable", "Others change this deployment at the same time; try again.")
+
+
+def _flow_of(call: Call[Gateway], deployment: Deployment) -> FlowHead:
+    head = call.app.directory.flow(deployment.workspace, deployment.flow_id)
+    if head is None:
+        raise not_found("flow")
+    return head
+
+
+async def _check_version(call: Call[Gateway], head: FlowHead, version: int) -> None:
+    """Problem `invalid_input` unless the version exists and may be deployed."""
+    if version > head.version:
+        detail = f"the flow's newest version is {head.version}"
+        raise Problem("invalid_input", f"/version: {detail}.", [Detail(pointer="/version", detail=detail)])
+    flow = await call.app.versions.get(head.workspace, head.id, version)
+    faults = [Detail(pointer=fault.pointer, detail=fault.detail) for fault in deployable(flow.flow)]
+    if faults:
+        raise Problem("invalid_input", f"This flow cannot be deployed: {faults[0].detail}.", faults)
+
+
+def _route(method: str, path: str, handler: Any, summary: str, **more: Any) -> Route:
+    permission: Permission = "read" if method == "GET" else "write"
+    return Route(
+        method=method, path=path, handler=handler, summary=summary, tag="deployments", permission=permission, **more
+    )
+
+
+_ONE = "/v1/deployments/{deployment_id}"
+
+ROUTES = (
+    _route(
+        "POST",
+        "/v1/flows/{flow_id}/deployments",
+        create_deployment,
+        "Deploy a flow",
+        body=DeploymentBody,
+        answer=DeploymentAnswer,
+        status=201,
+    ),
+    _route("GET", "/v1/deployments", list_deployments, "List deployments", query=PageQuery, answer=DeploymentList),
+    _route("GET", _ONE, get_deployment, "One deployment", answer=DeploymentAnswer),
+    _route("PATCH", _ONE, change_deployment, "Change a deployment", body=DeploymentPatch, answer=DeploymentAnswer),
+    _route("POST", f"{_ONE}/undeploy", undeploy, "Take it out of service", answer=DeploymentAnswer),
+    _route("POST", f"{_ONE}/redeploy", redeploy, "Bring the newest version into service", answer=DeploymentAnswer),
+    _route("DELETE", _ONE, delete_deployment, "Delete a deployment and its key", status=204),
+)

@@ -1,0 +1,90 @@
+"""The gateway's composition root: the only place that makes its connections."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+from aiohttp import web
+
+from libs.catalog.versions import Versions
+from libs.edge.callers import Callers
+from libs.edge.routes import Edge, problems
+from libs.edge.routes import serve as serve_route
+from libs.edge.streams import Streams
+from libs.events.broker import connect
+from libs.events.log import EventLog
+from libs.events.topology import converge
+from libs.runtime.health import Readiness, health_routes
+from libs.runtime.listener import listen
+from libs.runtime.postgres import Database, database
+from libs.runtime.settings import Settings
+from libs.runtime.sql import read_migrations
+from services.gateway.api import ROUTES
+from services.gateway.directory import Directory
+from services.gateway.pages import page_routes
+from services.gateway.read_models.projector import Projector
+from services.gateway.read_models.runs import RunTable
+from services.gateway.state import Gateway
+from services.gateway.waiting import waiting
+
+_SCHEMA = Path(__file__).parent / "read_models" / "schema"
+_DATABASE_GRACE_SECONDS = 10.0
+
+
+@asynccontextmanager
+async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Event) -> AsyncIterator[None]:
+    """Run until the context is left; requests under way are answered, streams are ended."""
+    streams = Streams()
+    async with (
+        connect(settings.nats_url, settings.instance, stopping.set) as broker,
+        database(settings.postgres_dsn, read_migrations(_SCHEMA), settings.instance) as tables,
+        Callers(broker) as callers,
+    ):
+        readiness.require("nats", lambda: broker.connected)
+        log = EventLog(broker, await converge(broker, settings.streams, settings.replicas))
+        directory = Directory(broker)
+        readiness.require("directory", directory.registry.tail.caught_up.is_set)
+        _require_database(readiness, tables)
+        async with waiting(broker, log, settings.instance) as waiters, asyncio.TaskGroup() as group:
+            gateway = Gateway(
+                settings=settings,
+                broker=broker,
+                log=log,
+                callers=callers,
+                directory=directory,
+                versions=Versions(broker),
+                waiting=waiters,
+                streams=streams,
+                runs=RunTable(log, tables),
+            )
+            projectors = [Projector(broker, tables, shard) for shard in range(log.shards)]
+            background = [group.create_task(each.run()) for each in projectors]
+            background.append(group.create_task(directory.registry.tail.run()))
+            await directory.registry.tail.caught_up.wait()
+            try:
+                app = application(gateway, readiness)
+                async with listen(app, settings.host, settings.port, settings.drain_seconds):
+                    yield
+                    streams.end()
+            finally:
+                for task in background:
+                    task.cancel()
+
+
+def application(gateway: Gateway, readiness: Readiness) -> web.Application:
+    """Every route of the gateway."""
+    edge = Edge(app=gateway, callers=gateway.callers, max_body_bytes=gateway.settings.max_body_bytes)
+    app = web.Application(middlewares=[problems], client_max_size=0)
+    app.add_routes([serve_route(edge, route) for route in ROUTES])
+    app.add_routes(page_routes(ROUTES, version("headgate")))
+    app.add_routes(health_routes(readiness))
+    return app
+
+
+def _require_database(readiness: Readiness, tables: Database) -> None:
+    """Ready with the tables, or after a while without them: runs go on while PostgreSQL is away."""
+    loop = asyncio.get_running_loop()
+    since = loop.time()
+    readiness.require("postgres", lambda: tables.ready.is_set() or loop.time() - since > _DATABASE_GRACE_SECONDS)

@@ -1,0 +1,112 @@
+"""Flows and deployments, as this gateway knows them: in memory, kept up with the log, asked at every request.
+
+Answers nothing about another workspace: every look-up begins at the caller's shelf.
+"""
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+import msgspec
+
+from libs.events.broker import Broker, Unavailable
+from libs.events.managed import Change, Deployment, FlowHead, recall, record, subject_of
+from libs.events.registry import Registry
+
+Thing = TypeVar("Thing", FlowHead, Deployment)
+
+
+class Shelf(msgspec.Struct):
+    """What one workspace has."""
+
+    flows: dict[str, FlowHead] = {}
+    slugs: dict[str, str] = {}
+    deployments: dict[str, Deployment] = {}
+    of_flow: dict[str, dict[str, Deployment]] = {}
+
+    def put_flow(self, flow: FlowHead) -> None:
+        """Take a flow's new state."""
+        old = self.flows.pop(flow.id, None)
+        if old is not None and self.slugs.get(old.slug) == flow.id:
+            del self.slugs[old.slug]
+        if not flow.deleted:
+            self.flows[flow.id] = flow
+            self.slugs[flow.slug] = flow.id
+
+    def put_deployment(self, deployment: Deployment) -> None:
+        """Take a deployment's new state."""
+        of_flow = self.of_flow.setdefault(deployment.flow_id, {})
+        self.deployments.pop(deployment.id, None)
+        of_flow.pop(deployment.id, None)
+        if not deployment.deleted:
+            self.deployments[deployment.id] = deployment
+            of_flow[deployment.id] = deployment
+
+
+class Directory:
+    """Look-ups by id, slug and flow. `registry.tail` has to run for it to live."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._shelves: dict[str, Shelf] = {}
+        self.registry = Registry(broker, ["flow", "deployment"], self._on_change)
+
+    def flow(self, workspace: str, id_or_slug: str) -> FlowHead | None:
+        """A flow by id or slug."""
+        shelf = self._shelf(workspace)
+        return shelf.flows.get(shelf.slugs.get(id_or_slug, id_or_slug))
+
+    def flows(self, workspace: str) -> list[FlowHead]:
+        """Every flow of a workspace, newest first."""
+        return _newest_first(self._shelf(workspace).flows.values())
+
+    def deployment(self, workspace: str, id_or_flow: str) -> Deployment | None:
+        """A deployment by id, or the production deployment of the flow with that id or slug."""
+        found = self._shelf(workspace).deployments.get(id_or_flow)
+        if found is not None:
+            return found
+        flow = self.flow(workspace, id_or_flow)
+        return None if flow is None else self._production(workspace, flow.id)
+
+    def deployments(self, workspace: str) -> list[Deployment]:
+        """Every deployment of a workspace, newest first."""
+        return _newest_first(self._shelf(workspace).deployments.values())
+
+    def deployments_of(self, workspace: str, flow_id: str) -> list[Deployment]:
+        """The deployments of one flow, newest first."""
+        return _newest_first(self._shelf(workspace).of_flow.get(flow_id, {}).values())
+
+    async def write(self, kind: str, state: FlowHead | Deployment, by: str, address: str, after: int) -> None:
+        """Record a new state and know it at once. Conflict when somebody else was faster."""
+        subject = subject_of(state.workspace, state)
+        change = Change(type=kind, at=state.updated_at, by=by, address=address, state=state)
+        sequence = await record(self._broker, subject, change, after=after)
+        self.registry.apply(subject, sequence, change)
+
+    async def latest(self, state: Thing) -> tuple[Thing, int]:
+        """The state in the log now, and the sequence a change of it must follow."""
+        found = await recall(self._broker, subject_of(state.workspace, state))
+        if found is None or not isinstance(found.change.state, type(state)):
+            raise Unavailable("the log does not have what the directory has")
+        return found.change.state, found.sequence
+
+    def _production(self, workspace: str, flow_id: str) -> Deployment | None:
+        """The newest production deployment that is active, else the newest."""
+        mine = [d for d in self.deployments_of(workspace, flow_id) if d.type == "production"]
+        return next((d for d in mine if d.status == "active"), mine[0] if mine else None)
+
+    def _shelf(self, workspace: str) -> Shelf:
+        return self._shelves.get(workspace) or Shelf()
+
+    def _on_change(self, workspace: str, _: str, change: Change) -> None:
+        shelf = self._shelves.setdefault(workspace, Shelf())
+        match change.state:
+            case FlowHead() as flow:
+                shelf.put_flow(flow)
+            case Deployment() as deployment:
+                shelf.put_deployment(deployment)
+            case _:
+                pass
+
+
+def _newest_first(things: Iterable[Thing]) -> list[Thing]:
+    return sorted(things, key=lambda thing: (thing.created_at, thing.id), reverse=True)

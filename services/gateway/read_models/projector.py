@@ -1,0 +1,84 @@
+"""Keeps the runs table up with the log.
+
+One stream is read by one gateway at a time: whoever holds its advisory lock, on the very connection that writes, so
+that a gateway which lost the lock cannot write. Rows and the position go into one transaction, so each message counts
+once. A message that is read again after a crash changes nothing.
+"""
+
+import asyncio
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import asyncpg
+import structlog
+
+from libs.events.broker import Broker
+from libs.events.pull import Delivery
+from libs.events.subjects import ANY, kind_filter, stream_of
+from libs.events.tail import Tail
+from libs.runtime.postgres import Connection, Database
+from libs.runtime.sql import read_queries
+from services.gateway.read_models.rows import Row, read_rows
+
+READING = "runs"
+_ASK_SECONDS = 1.0
+
+log = structlog.get_logger()
+
+
+class Projector:
+    """Projects one stream. `run` lives until cancelled."""
+
+    def __init__(self, broker: Broker, database: Database, shard: int) -> None:
+        self._broker = broker
+        self._database = database
+        self._shard = shard
+        self._stream = stream_of(shard)
+        self._sql = read_queries(Path(__file__).with_name("queries.sql"))
+
+    async def run(self) -> None:
+        """Take the stream when it is free, project it, begin again when the connection breaks."""
+        await self._database.ready.wait()
+        while True:
+            try:
+                await self._hold()
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+                log.warning("projection interrupted", stream=self._stream, reason=type(error).__name__)
+            await asyncio.sleep(_ASK_SECONDS)
+
+    async def _hold(self) -> None:
+        pool = self._database.pool
+        if pool is None:
+            return
+        lock = zlib.crc32(f"{READING}/{self._stream}".encode())
+        async with pool.acquire(timeout=5) as connection:
+            if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", lock):
+                return
+            try:
+                position = await connection.fetchval(self._sql["read_position"], READING, self._stream)
+                await self._follow(connection, position)
+            finally:
+                if not connection.is_closed():
+                    await connection.execute("SELECT pg_advisory_unlock($1)", lock)
+
+    async def _follow(self, connection: Connection, position: int) -> None:
+        async def on_batch(deliveries: Sequence[Delivery]) -> None:
+            await self._write(connection, deliveries)
+
+        filters = [kind_filter(self._shard, ANY)]
+        await Tail(self._broker, self._stream, filters, on_batch, after=position).run()
+
+    async def _write(self, connection: Connection, deliveries: Sequence[Delivery]) -> None:
+        new, changed = read_rows(deliveries)
+        async with connection.transaction():
+            if new:
+                await connection.execute(self._sql["insert_runs"], *_columns(new))
+            if changed:
+                rows = _columns(changed)
+                await connection.execute(self._sql["update_runs"], rows[0], rows[1], *rows[7:9], *rows[10:])
+            await connection.execute(self._sql["write_position"], READING, self._stream, deliveries[-1].sequence)
+
+
+def _columns(rows: Sequence[Row]) -> list[list[object]]:
+    return [[getattr(row, name) for row in rows] for name in Row.__struct_fields__]

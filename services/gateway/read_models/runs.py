@@ -1,0 +1,88 @@
+"""The runs table: which runs there are, newest first, by what they are searched for.
+
+The table tells which; the log tells what they are, so a page is never older than the log. A caller who has just
+started a run finds it: the table is waited for, up to a second, until it has come as far as the log was.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import asyncpg
+import msgspec
+
+from libs.edge.problems import Problem
+from libs.events.log import EventLog
+from libs.events.run import Run, Status, fold, run_of
+from libs.events.subjects import RunKey, stream_of
+from libs.events.topology import api
+from libs.runtime.postgres import Database
+from libs.runtime.sql import read_queries
+from services.gateway.paging import PageQuery, cut
+from services.gateway.read_models.projector import READING
+
+_WAIT_SECONDS = 1.0
+_LOOK_SECONDS = 0.01
+
+
+class RunQuery(PageQuery, frozen=True, kw_only=True):
+    """What the runs table may be asked for."""
+
+    deployment_id: str | None = None
+    flow_id: str | None = None
+    status: Status | None = None
+    session_id: str | None = None
+    since: Annotated[datetime, msgspec.Meta(tz=True, description="Not before this time.")] | None = None
+    until: Annotated[datetime, msgspec.Meta(tz=True, description="Before this time.")] | None = None
+
+
+class _State(msgspec.Struct, frozen=True):
+    last_seq: int = 0
+
+
+class _StreamInfo(msgspec.Struct, frozen=True):
+    state: _State = _State()
+
+
+class RunTable:
+    """Reads the table. Problem `unavailable` while PostgreSQL is away."""
+
+    def __init__(self, log: EventLog, database: Database) -> None:
+        self._log = log
+        self._database = database
+        self._sql = read_queries(Path(__file__).with_name("queries.sql"))
+
+    async def page(self, workspace: str, query: RunQuery, deployments: Sequence[str]) -> dict[str, Any]:
+        """A page of run objects. `deployments` narrows it to what a bound key may see; empty: all."""
+        pool = self._database.pool
+        if pool is None:
+            raise Problem("unavailable", "The runs table is not there yet; runs themselves are.")
+        after = query.after or (None, None)
+        try:
+            await self._catch_up(pool)
+            found = await pool.fetch(
+                self._sql["list_runs"],
+                *(workspace, query.deployment_id, query.flow_id, query.status, query.session_id),
+                *(query.since, query.until, *after, list(deployments) or None, query.limit + 1),
+            )
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+            raise Problem("unavailable", "The runs table cannot be read now; runs themselves go on.") from None
+        runs = await asyncio.gather(*[self._read(RunKey(workspace, row["id"])) for row in found])
+        return cut(runs, query.limit, lambda run: (run.created_at, run.id), lambda run: run)
+
+    async def _read(self, run: RunKey) -> Run:
+        return run_of(fold([message.payload for message in await self._log.read(run)]))
+
+    async def _catch_up(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+        names = [stream_of(shard) for shard in range(self._log.shards)]
+        infos = await asyncio.gather(*[api(self._log.broker, f"STREAM.INFO.{n}", {}, _StreamInfo) for n in names])
+        wanted = {name: info.state.last_seq for name, info in zip(names, infos, strict=True)}
+        deadline = asyncio.get_running_loop().time() + _WAIT_SECONDS
+        while asyncio.get_running_loop().time() < deadline:
+            rows = await pool.fetch(self._sql["list_positions"], READING)
+            reached = {row["stream"]: row["sequence"] for row in rows}
+            if all(reached.get(name, 0) >= sequence for name, sequence in wanted.items()):
+                return
+            await asyncio.sleep(_LOOK_SECONDS)

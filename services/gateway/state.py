@@ -1,0 +1,27 @@
+"""What the gateway's handlers work with; made once, by the composition root."""
+
+import msgspec
+
+from libs.catalog.versions import Versions
+from libs.edge.callers import Callers
+from libs.edge.streams import Streams
+from libs.events.broker import Broker
+from libs.events.log import EventLog
+from libs.runtime.settings import Settings
+from services.gateway.directory import Directory
+from services.gateway.read_models.runs import RunTable
+from services.gateway.waiting import Waiting
+
+
+class Gateway(msgspec.Struct, frozen=True, kw_only=True):
+    """The gateway's parts."""
+
+    settings: Settings
+    broker: Broker
+    log: EventLog
+    callers: Callers
+    directory: Directory
+    versions: Versions
+    waiting: Waiting
+    streams: Streams
+    runs: RunTable

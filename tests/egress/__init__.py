@@ -1,0 +1,1 @@
+"""Outbound HTTP, against real servers on loopback."""
