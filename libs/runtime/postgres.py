@@ -27,7 +27,7 @@ class Database:
     """The pool, once there is one. `ready` is set when the schema is."""
 
     def __init__(self) -> None:
-        self.pool: "asyncpg.Pool[asyncpg.Record] | None" = None
+        self.pool: asyncpg.Pool[asyncpg.Record] | None = None
         self.ready = asyncio.Event()
 
 

@@ -18,6 +18,7 @@ import uvloop
 
 from libs.runtime.health import Readiness
 from libs.runtime.logs import configure_logs
+from libs.runtime.metrics import describe_process, measure_lag
 from libs.runtime.settings import Settings, read_settings
 
 Service = Callable[[Settings, Readiness, asyncio.Event], AbstractAsyncContextManager[None]]
@@ -35,6 +36,7 @@ def run_service(name: str, serve: Service) -> None:
     except ValueError as error:
         sys.exit(str(error))
     configure_logs(settings.service, settings.instance, settings.log_level)
+    describe_process(name)
     gc.freeze()
     uvloop.run(_live(settings, serve))
 
@@ -46,6 +48,7 @@ async def _live(settings: Settings, serve: Service) -> None:
         loop.add_signal_handler(number, stopping.set)
     if settings.parent_fd >= 0:
         loop.add_reader(settings.parent_fd, stopping.set)
+    measuring = asyncio.create_task(measure_lag())
     async with serve(settings, readiness, stopping):
         log.info("service started", port=settings.port)
         await stopping.wait()
@@ -54,6 +57,7 @@ async def _live(settings: Settings, serve: Service) -> None:
         readiness.draining = True
         log.info("service stopping")
         loop.call_later(settings.drain_seconds + _LEAVE_SECONDS, _give_up)
+    measuring.cancel()
     log.info("service stopped")
 
 
