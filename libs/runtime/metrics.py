@@ -26,7 +26,7 @@ def describe_process(service: str) -> None:
     without_created_series()  # type: ignore[no-untyped-call]  # the library leaves it untyped
     for collector in (GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR):
         REGISTRY.unregister(collector)
-    REGISTRY.register(ProcessCollector(namespace="headgate"))
+    ProcessCollector(namespace="headgate")
     _build.labels(service, version("headgate")).set(1)
 
 

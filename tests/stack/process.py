@@ -111,7 +111,10 @@ class Stack:
         )
         self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
         self._reader.start()
-        self._until(self._ready.is_set, "ready", _START_SECONDS)
+        self._until(lambda: self._ready.is_set() or self._hopeless(), "ready", _START_SECONDS)
+        if not self._ready.is_set():
+            self.stop(signal.SIGKILL)
+            raise StackFailedError(f"a service keeps ending\n{self._told()}")
         self.ready_after_seconds = time.monotonic() - began
 
     def stop(self, number: signal.Signals = signal.SIGINT, timeout_seconds: float = 25.0) -> int:
@@ -192,6 +195,10 @@ class Stack:
                 self.stop(signal.SIGKILL)
                 raise StackFailedError(f"not {what} within {timeout_seconds} s\n{self._told()}")
             time.sleep(_POLL_SECONDS)
+
+    def _hopeless(self) -> bool:
+        """Whether a process has ended five times in a row: waiting longer would only tell later."""
+        return any(line.endswith("it starts again in 3.2 s") for line in self.output)
 
     def _told(self) -> str:
         return "\n".join(self.output[-40:])
