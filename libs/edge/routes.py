@@ -16,7 +16,7 @@ from libs.edge.callers import Callers, Refusal
 from libs.edge.problems import Problem, render
 from libs.events.auth_calls import Actor, Principal, allows
 from libs.events.broker import Unavailable
-from libs.events.managed import Permission
+from libs.events.managed import Limits, Permission
 from libs.runtime.failures import Terminal
 from libs.runtime.ids import is_token, new_id
 
@@ -84,6 +84,10 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """What the answer may be besides; an event stream for instance."""
     headers: Mapping[str, str] = {}
     """Request headers that mean something to this call, with what they mean."""
+    anonymous: bool = False
+    """Whether it may be called without a key: the handler then decides by what is called."""
+    errors: Callable[[Problem, str], web.Response] = render
+    """How its problems look, given the request's id; dialects have envelopes of their own."""
 
 
 class Edge(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,13 +96,25 @@ class Edge(msgspec.Struct, frozen=True, kw_only=True):
     app: Any
     callers: Callers
     max_body_bytes: int
+    headers_of: Callable[[Principal], Awaitable[Mapping[str, str]]] | None = None
+    """Headers that every answer to a caller has, such as what is left of its limits."""
+
+
+ANONYMOUS = Principal(key_id="public", workspace="", permissions=(), plan="free", limits=Limits())
+"""Who calls without a key. It belongs to no workspace, so nothing is found for it."""
 
 
 def serve(edge: Edge, route: Route) -> web.RouteDef:
     """The route for aiohttp."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        caller = await _caller(edge.callers, request)
+        try:
+            return await answer(request)
+        except Exception as error:  # noqa: BLE001  # every failure has an answer in the route's own words
+            return route.errors(as_problem(error, request), request[_ID])
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        caller = await _caller(edge.callers, request, anonymous=route.anonymous)
         if route.permission is not None:
             require(caller, route.permission)
         call = Call[Any](
@@ -109,8 +125,11 @@ def serve(edge: Edge, route: Route) -> web.RouteDef:
             body=None if route.body is None else decode(await read_body(request, edge.max_body_bytes), route.body),
             query=None if route.query is None else read_query(request, route.query),
         )
-        answer = await route.handler(call)
-        return answer if isinstance(answer, web.StreamResponse) else respond(answer)
+        reply = await route.handler(call)
+        response = reply if isinstance(reply, web.StreamResponse) else respond(reply)
+        if edge.headers_of is not None and not response.prepared:
+            response.headers.update(await edge.headers_of(caller))
+        return response
 
     return web.route(route.method, route.path, handle)
 
@@ -137,8 +156,10 @@ def read_query(request: web.Request, expected: Any) -> Any:
         raise misfit(error) from None
 
 
-async def _caller(callers: Callers, request: web.Request) -> Principal:
+async def _caller(callers: Callers, request: web.Request, *, anonymous: bool) -> Principal:
     key = callers.key_of(request.headers)
+    if key is None and anonymous:
+        return ANONYMOUS
     if key is None:
         raise Problem("unauthorized", "Send an API key: `Authorization: Bearer sk-…`, `X-API-Key` or `api-key`.")
     return await callers.verify(key)

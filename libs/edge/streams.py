@@ -48,10 +48,13 @@ class Streams:
 class EventStream:
     """One response: `open`, `send` or `ping` any number of times, and it is over when the handler returns."""
 
-    def __init__(self, request: web.Request, streams: Streams, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, request: web.Request, streams: Streams, headers: dict[str, str] | None = None, *, retry: bool = True
+    ) -> None:
         self._request = request
         self._streams = streams
         self._response = web.StreamResponse(headers={**HEADERS, **(headers or {})})
+        self._first = f"retry: {_RETRY_MS}\n\n".encode() if retry else b""
 
     async def open(self) -> web.StreamResponse:
         """Send the headers and the time after which a client comes back."""
@@ -60,7 +63,8 @@ class EventStream:
             self._streams.add(task)
         self._response.headers["X-Request-Id"] = self._request["request_id"]
         await self._response.prepare(self._request)
-        await self.write(f"retry: {_RETRY_MS}\n\n".encode())
+        if self._first:
+            await self.write(self._first)
         return self._response
 
     async def ping(self) -> None:
@@ -80,11 +84,15 @@ class EventStream:
 
     async def send_all(self, events: AsyncIterator[Served]) -> web.StreamResponse:
         """Open, send every event as it comes, and end."""
+        return await self.write_all(frame(event) async for event in events)
+
+    async def write_all(self, frames: AsyncIterator[bytes]) -> web.StreamResponse:
+        """The same for frames that are printed already, as a dialect prints them."""
         response = await self.open()
         with _open.track_inprogress():
             try:
-                async for event in events:
-                    await self.write(frame(event))
+                async for each in frames:
+                    await self.write(each)
                 await response.write_eof()
             except ConnectionError:
                 log.info("stream left by its client", path=self._request.path)

@@ -3,6 +3,9 @@
     evt.<shard>.<workspace>.<run>.<kind>       a run's appends, in stream EVENTS_<shard>
     live.evt.<shard>.<workspace>.<run>.<kind>  the same once they are stored, republished on core NATS
     mgt.<workspace>.<entity>.<id>              states of what is managed, in stream MANAGEMENT
+    adm.<workspace>                            what a workspace has used of its limits, in stream LEDGERS
+    ses.<workspace>.<session>.<flow>           what was said in a session, in stream SESSIONS
+    cch.<workspace>.<answer>                   answers that may be given again, for a while, in stream CACHE
     dead.<consumer>.<subject…>                 what no handler could take, in stream DEAD_LETTERS
     ans.<gateway>.<run>                        core: the end of a run, for the gateway that waits for it
     cmd.cancel                                 core: a run was cancelled; executors stop working on it
@@ -17,10 +20,13 @@ from enum import StrEnum
 
 import msgspec
 
-from libs.runtime.ids import is_token
+from libs.runtime.ids import derived_id, is_token
 
 MANAGEMENT = "MANAGEMENT"
 DEAD_LETTERS = "DEAD_LETTERS"
+LEDGERS = "LEDGERS"
+SESSIONS = "SESSIONS"
+CACHE = "CACHE"
 CANCEL = "cmd.cancel"
 ANY = "*"
 
@@ -85,6 +91,22 @@ def parse_managed_subject(subject: str) -> tuple[str, str, str]:
     """Workspace, entity and id in a `mgt.` subject."""
     _, workspace, entity, entity_id = subject.split(".")
     return workspace, entity, entity_id
+
+
+def ledger_subject(workspace: str) -> str:
+    """Where a workspace's ledger lies."""
+    return f"adm.{_token(workspace)}"
+
+
+def session_subject(workspace: str, session_id: str, flow_id: str) -> str:
+    """Where a session lies; `ANY` flow finds it in whichever flow it is. Session ids are hashed: they are callers'."""
+    flow = flow_id if flow_id == ANY else _token(flow_id)
+    return f"ses.{_token(workspace)}.{derived_id('ses', session_id)}.{flow}"
+
+
+def cache_subject(workspace: str, answer: str) -> str:
+    """Where an answer lies that may be given again."""
+    return f"cch.{_token(workspace)}.{_token(answer)}"
 
 
 def dead_subject(consumer: str, subject: str) -> str:

@@ -12,12 +12,13 @@ import msgspec
 import structlog
 
 from libs.events.broker import Broker, Unavailable
-from libs.events.subjects import DEAD_LETTERS, MANAGEMENT, stream_of
+from libs.events.subjects import CACHE, DEAD_LETTERS, LEDGERS, MANAGEMENT, SESSIONS, stream_of
 
 _DUPLICATES_NS = 100_000_000
 """The shortest window the server has: our appends are made safe by compare-and-set, not by message ids."""
 
 _STREAM_EXISTS = 10058
+_DAY_NS = 24 * 3600 * 1_000_000_000
 _COUNT = "headgate_streams"
 
 T = TypeVar("T")
@@ -62,8 +63,17 @@ def dead_letter_stream(replicas: int) -> dict[str, Any]:
         **_append_only(DEAD_LETTERS, ["dead.>"], replicas),
         "deny_delete": False,
         "deny_purge": False,
-        "max_age": 90 * 24 * 3600 * 1_000_000_000,
+        "max_age": 90 * _DAY_NS,
     }
+
+
+def register_streams(replicas: int) -> list[dict[str, Any]]:
+    """Streams whose last message of a subject is all that counts: ledgers, sessions, answers kept for a while."""
+    return [
+        {**_register(LEDGERS, "adm.*", replicas), "max_age": 0},
+        {**_register(SESSIONS, "ses.*.*.*", replicas), "max_age": 400 * _DAY_NS},
+        {**_register(CACHE, "cch.*.*", replicas), "max_age": _DAY_NS, "allow_msg_ttl": True},
+    ]
 
 
 async def converge(broker: Broker, streams: int, replicas: int, patience_seconds: float = 60.0) -> int:
@@ -88,7 +98,7 @@ async def _converge(broker: Broker, streams: int, replicas: int) -> int:
     if count != streams:
         log.warning("the log keeps its number of streams", streams=count, asked_for=streams)
     events = [event_stream(shard, replicas, count) for shard in range(count)]
-    for config in [*events, management_stream(replicas), dead_letter_stream(replicas)]:
+    for config in [*events, management_stream(replicas), dead_letter_stream(replicas), *register_streams(replicas)]:
         await _ensure(broker, config)
     return count
 
@@ -117,6 +127,16 @@ async def api(broker: Broker, call: str, body: object, answer: type[T], timeout:
     """One call of the JetStream API, `call` without its prefix."""
     message = await broker.request(f"$JS.API.{call}", msgspec.json.encode(body), timeout=timeout)
     return msgspec.json.decode(message.data, type=answer)
+
+
+def _register(name: str, subject: str, replicas: int) -> dict[str, Any]:
+    return {
+        **_append_only(name, [subject], replicas),
+        "discard": "old",
+        "deny_delete": False,
+        "deny_purge": False,
+        "max_msgs_per_subject": 1,
+    }
 
 
 def _append_only(name: str, subjects: list[str], replicas: int) -> dict[str, Any]:

@@ -7,25 +7,32 @@ ends up here.
 
 import hashlib
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from libs.catalog.versions import UnknownVersion
 from libs.edge.problems import Detail, Problem, not_found
-from libs.edge.routes import Call, require
+from libs.edge.routes import ANONYMOUS, Call, require
+from libs.events.auth_calls import Principal
 from libs.events.broker import Unavailable
-from libs.events.log import Conflict, TooLarge
+from libs.events.log import Conflict, Stored, TooLarge
 from libs.events.managed import Deployment, Mode
+from libs.events.run import Run
 from libs.events.run_events import Append, RequestedData, RunRequested, decode_append
 from libs.events.subjects import Kind, RunKey
 from libs.flows import CompiledFlow, InvalidInput, InvalidTweaks, apply_tweaks
-from libs.runtime.ids import derived_id, new_id
+from libs.runtime.ids import derived_id, is_token, new_id
+from services.gateway.cache import place
 from services.gateway.state import Gateway
 
 _KEY_HEADER = "Idempotency-Key"
 _KEY_CHARACTERS = 255
 _PATIENCE_SECONDS = 4.0
+
+IDEMPOTENCY = {_KEY_HEADER: "1 to 255 characters; the same key and body start one run, however often sent."}
+
+SessionId = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9_.:-]{1,128}$")]
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,67 +55,105 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
     requested: RunRequested
     deployment: Deployment
     mode: Mode
-    replayed: bool
+    replayed: bool = False
+    cached: Run | None = None
+    """An earlier run's end, which is the answer."""
+    cache_as: str | None = None
+    """Where this run's end is to be kept."""
 
 
-def find_deployment(call: Call[Gateway], id_or_flow: str) -> Deployment:
-    """The active deployment that a path names, if the key may run it."""
-    require(call.caller, "execute")
-    deployment = call.app.directory.deployment(call.caller.workspace, id_or_flow)
-    bound = call.caller.deployment_ids
-    if bound and (deployment is None or deployment.id not in bound):
-        raise Problem("forbidden", "This key is for another deployment.")
+def callable_deployment(call: Call[Gateway], id_or_flow: str) -> tuple[Principal, Deployment]:
+    """The active deployment that a path names, and on whose behalf it runs.
+
+    A key needs the right to execute it. Without a key the deployment must be public, and be named by its own id or its
+    flow's: slugs belong to workspaces.
+    """
+    directory = call.app.directory
+    if not is_token(id_or_flow):
+        raise not_found("deployment")
+    if call.caller is ANONYMOUS:
+        deployment = directory.public_deployment(id_or_flow)
+        if deployment is None:
+            raise Problem("unauthorized", "Send an API key: `Authorization: Bearer sk-…`, `X-API-Key` or `api-key`.")
+        caller = msgspec.structs.replace(ANONYMOUS, workspace=deployment.workspace)
+    else:
+        caller = call.caller
+        require(caller, "execute")
+        deployment = directory.deployment(caller.workspace, id_or_flow)
+        if caller.deployment_ids and (deployment is None or deployment.id not in caller.deployment_ids):
+            raise Problem("forbidden", "This key is for another deployment.")
     if deployment is None:
         raise not_found("deployment")
     if deployment.status != "active":
         raise Problem("deployment_inactive", "This deployment is not active; redeploy it to call it again.")
-    return deployment
+    return caller, deployment
 
 
-async def accept(call: Call[Gateway], deployment: Deployment, asked: Asked, *, waits: bool = False) -> Accepted:
-    """Accept a run. Problems: invalid_input, idempotency_conflict, payload_too_large, unavailable.
+async def accept(
+    call: Call[Gateway], caller: Principal, deployment: Deployment, asked: Asked, *, waits: bool = False
+) -> Accepted:
+    """Accept a run. Problems: invalid_input, idempotency_conflict, payload_too_large, the limits, unavailable.
 
     `waits`: the executor is to send the run's end to this gateway.
     """
     app = call.app
-    flow = await _flow(app, deployment)
+    flow = await deployed_flow(app, deployment)
     checked = _read_input(flow, asked)
     _check_tweaks(flow, asked)
     key = idempotency_key(call.request.headers.get(_KEY_HEADER))
     run_id = derived_id("run", deployment.workspace, deployment.id, key) if key else new_id("run")
-    mode = asked.mode or deployment.mode
     run = RunKey(deployment.workspace, run_id)
-    requested = RunRequested(
-        seq=1,
-        run_id=run_id,
-        at=datetime.now(UTC),
-        data=RequestedData(
-            flow_id=deployment.flow_id,
-            deployment_id=deployment.id,
-            version=deployment.version,
-            input=checked,
-            mode=mode,
-            session_id=asked.session_id,
-            tweaks=asked.tweaks,
-            metadata=asked.metadata,
-        ),
-    )
+    requested = _requested(run_id, deployment, asked, checked)
+    mode = requested.data.mode
+    accepted = Accepted(run=run, requested=requested, deployment=deployment, mode=mode)
+    if waits and deployment.cache_seconds and not asked.session_id:
+        accepted = msgspec.structs.replace(accepted, cache_as=place(deployment, checked, asked.tweaks))
+        cached = await app.cache.find(accepted.cache_as or "")
+        if cached is not None:
+            earlier = RunKey(deployment.workspace, cached.id)
+            return msgspec.structs.replace(accepted, run=earlier, cached=cached, cache_as=None)
     append = Append(
-        by=call.caller.key_id,
+        by=caller.key_id,
         events=[requested],
         address=call.address,
         trace=call.request.headers.get("traceparent"),
         reply=app.waiting.gateway if waits else None,
         fingerprint=fingerprint(asked.body) if key else None,
     )
+    return await _append_admitted(app, accepted, append, waits=waits)
+
+
+def _requested(run_id: str, deployment: Deployment, asked: Asked, checked: dict[str, Any]) -> RunRequested:
+    data = RequestedData(
+        flow_id=deployment.flow_id,
+        deployment_id=deployment.id,
+        version=deployment.version,
+        input=checked,
+        mode=asked.mode or deployment.mode,
+        session_id=asked.session_id,
+        tweaks=asked.tweaks,
+        metadata=asked.metadata,
+    )
+    return RunRequested(seq=1, run_id=run_id, at=datetime.now(UTC), data=data)
+
+
+async def _append_admitted(app: Gateway, accepted: Accepted, append: Append, *, waits: bool) -> Accepted:
+    """Take a slot where there are limits, then make the run; give the slot back if it is not made."""
+    run = accepted.run
+    limits = app.directory.limits_of(accepted.deployment)
+    if limits:
+        if append.fingerprint and (first := await app.log.first(run)) is not None:
+            return _earlier(accepted, append, first)
+        await app.gate.admit(run, limits)
     if waits:
         app.waiting.expect(run)
-    accepted = Accepted(run=run, requested=requested, deployment=deployment, mode=mode, replayed=False)
     try:
         await app.log.append(run, Kind.REQUESTED, append, after=0, patience_seconds=_PATIENCE_SECONDS)
     except (Conflict, TooLarge, Unavailable) as error:
         if waits:
             app.waiting.forget(run)
+        if limits and not isinstance(error, Unavailable):
+            await app.gate.give_back(run, limits, runs_all_the_same=isinstance(error, Conflict))
         return await _not_appended(app, accepted, append, error)
     return accepted
 
@@ -120,14 +165,20 @@ async def _not_appended(app: Gateway, accepted: Accepted, append: Append, error:
     first = await app.log.first(accepted.run) if isinstance(error, Conflict) else None
     if first is None:
         raise Problem("unavailable", "The event log cannot take this run now; try again shortly.") from None
+    return _earlier(accepted, append, first)
+
+
+def _earlier(accepted: Accepted, append: Append, first: Stored) -> Accepted:
+    """The run that this key asked for before. Problem `idempotency_conflict` unless it asked for the same."""
     earlier = decode_append(first.payload)
     requested = earlier.events[0]
     if earlier.fingerprint != append.fingerprint or not isinstance(requested, RunRequested):
-        raise Problem("idempotency_conflict", "This Idempotency-Key was used with another body.") from None
-    return msgspec.structs.replace(accepted, requested=requested, replayed=True)
+        raise Problem("idempotency_conflict", "This Idempotency-Key was used with another body.")
+    return msgspec.structs.replace(accepted, requested=requested, replayed=True, cache_as=None)
 
 
-async def _flow(app: Gateway, deployment: Deployment) -> CompiledFlow:
+async def deployed_flow(app: Gateway, deployment: Deployment) -> CompiledFlow:
+    """The version that a deployment runs, compiled."""
     try:
         return await app.versions.get(deployment.workspace, deployment.flow_id, deployment.version)
     except UnknownVersion:

@@ -1,7 +1,7 @@
 """The gateway's composition root: the only place that makes its connections."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +13,7 @@ from libs.edge.callers import Callers
 from libs.edge.routes import Edge, problems
 from libs.edge.routes import serve as serve_route
 from libs.edge.streams import Streams
+from libs.events.auth_calls import Principal
 from libs.events.broker import connect
 from libs.events.log import EventLog
 from libs.events.topology import converge
@@ -21,7 +22,9 @@ from libs.runtime.listener import listen
 from libs.runtime.postgres import Database, database
 from libs.runtime.settings import Settings
 from libs.runtime.sql import read_migrations
+from services.gateway.admission.gate import Gate
 from services.gateway.api import ROUTES
+from services.gateway.cache import Cache
 from services.gateway.directory import Directory
 from services.gateway.pages import page_routes
 from services.gateway.read_models.projector import Projector
@@ -60,6 +63,8 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
                 waiting=waiters,
                 streams=streams,
                 runs=RunTable(log, tables),
+                gate=Gate(broker, log),
+                cache=Cache(broker),
             )
             projectors = [Projector(broker, tables, shard) for shard in range(log.shards)]
             background = [group.create_task(each.run()) for each in projectors]
@@ -78,7 +83,17 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
 
 def application(gateway: Gateway, readiness: Readiness) -> web.Application:
     """Every route of the gateway."""
-    edge = Edge(app=gateway, callers=gateway.callers, max_body_bytes=gateway.settings.max_body_bytes)
+
+    async def headers_of(caller: Principal) -> Mapping[str, str]:
+        limits = gateway.directory.limits_of_workspace(caller.workspace)
+        return await gateway.gate.headers(caller.workspace, limits) if limits else {}
+
+    edge = Edge(
+        app=gateway,
+        callers=gateway.callers,
+        max_body_bytes=gateway.settings.max_body_bytes,
+        headers_of=headers_of,
+    )
     app = web.Application(middlewares=[problems], client_max_size=0)
     app.add_routes([serve_route(edge, route) for route in ROUTES])
     app.add_routes(page_routes(ROUTES, version("headgate")))

@@ -9,8 +9,9 @@ from typing import TypeVar
 import msgspec
 
 from libs.events.broker import Broker, Unavailable
-from libs.events.managed import Change, Deployment, FlowHead, recall, record, subject_of
+from libs.events.managed import Change, Deployment, FlowHead, Limits, Workspace, recall, record, subject_of
 from libs.events.registry import Registry
+from services.gateway.admission.ledger import WORKSPACE
 
 Thing = TypeVar("Thing", FlowHead, Deployment)
 
@@ -18,6 +19,7 @@ Thing = TypeVar("Thing", FlowHead, Deployment)
 class Shelf(msgspec.Struct):
     """What one workspace has."""
 
+    limits: Limits = Limits()
     flows: dict[str, FlowHead] = {}
     slugs: dict[str, str] = {}
     deployments: dict[str, Deployment] = {}
@@ -48,7 +50,8 @@ class Directory:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._shelves: dict[str, Shelf] = {}
-        self.registry = Registry(broker, ["flow", "deployment"], self._on_change)
+        self._owners: dict[str, str] = {}
+        self.registry = Registry(broker, ["flow", "deployment", "workspace"], self._on_change)
 
     def flow(self, workspace: str, id_or_slug: str) -> FlowHead | None:
         """A flow by id or slug."""
@@ -74,6 +77,22 @@ class Directory:
     def deployments_of(self, workspace: str, flow_id: str) -> list[Deployment]:
         """The deployments of one flow, newest first."""
         return _newest_first(self._shelf(workspace).of_flow.get(flow_id, {}).values())
+
+    def public_deployment(self, id_or_flow: str) -> Deployment | None:
+        """A public deployment of any workspace, by its id or its flow's; slugs are not unique over workspaces."""
+        workspace = self._owners.get(id_or_flow)
+        found = None if workspace is None else self.deployment(workspace, id_or_flow)
+        return found if found is not None and found.public else None
+
+    def limits_of(self, deployment: Deployment) -> dict[str, Limits]:
+        """The limits that a run of a deployment is admitted by, account by account; empty: none."""
+        own = {deployment.id: deployment.limits} if _limited(deployment.limits) else {}
+        return {**self.limits_of_workspace(deployment.workspace), **own}
+
+    def limits_of_workspace(self, workspace: str) -> dict[str, Limits]:
+        """The workspace's own limits, under its account; empty: none."""
+        limits = self._shelf(workspace).limits
+        return {WORKSPACE: limits} if _limited(limits) else {}
 
     async def write(self, kind: str, state: FlowHead | Deployment, by: str, address: str, after: int) -> None:
         """Record a new state and know it at once. Conflict when somebody else was faster."""
@@ -102,10 +121,18 @@ class Directory:
         match change.state:
             case FlowHead() as flow:
                 shelf.put_flow(flow)
+                self._owners[flow.id] = workspace
             case Deployment() as deployment:
                 shelf.put_deployment(deployment)
+                self._owners[deployment.id] = workspace
+            case Workspace() as owner:
+                shelf.limits = owner.limits
             case _:
                 pass
+
+
+def _limited(limits: Limits) -> bool:
+    return any(value is not None for value in msgspec.structs.astuple(limits))
 
 
 def _newest_first(things: Iterable[Thing]) -> list[Thing]:

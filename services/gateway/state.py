@@ -8,6 +8,8 @@ from libs.edge.streams import Streams
 from libs.events.broker import Broker
 from libs.events.log import EventLog
 from libs.runtime.settings import Settings
+from services.gateway.admission.gate import Gate
+from services.gateway.cache import Cache
 from services.gateway.directory import Directory
 from services.gateway.read_models.runs import RunTable
 from services.gateway.waiting import Waiting
@@ -25,3 +27,5 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     waiting: Waiting
     streams: Streams
     runs: RunTable
+    gate: Gate
+    cache: Cache

@@ -2,9 +2,9 @@
 
 Compare-and-set on the ledger's subject makes the limits exact over all gateways: a gateway whose ledger is old is
 refused and looks again. What arrives while a decision is being stored is decided together in the next one, so a busy
-workspace costs one append for many runs. A slot belongs to a run id and is free when the log has that run's end; a gateway
-that dies between admission and acceptance leaves a slot whose run never begins, which is found and given back. So no slot
-leaks, and nothing has to be told when a run ends. Unlimited workspaces do not come here.
+workspace costs one append for many runs. A slot belongs to a run id and is free when the log has that run's end; a
+gateway that dies between admission and acceptance leaves a slot whose run never begins, which is found and given back.
+So no slot leaks, and nothing has to be told when a run ends. Unlimited workspaces do not come here.
 """
 
 import asyncio
@@ -74,12 +74,17 @@ class Gate:
         if refusal is not None:
             raise self._problem(desk, limits, refusal)
 
-    async def give_back(self, run: RunKey, limits: Mapping[str, Limits]) -> None:
-        """A run was admitted and then not accepted: only accepted runs count. What fails here is found later."""
+    async def give_back(self, run: RunKey, limits: Mapping[str, Limits], *, runs_all_the_same: bool) -> None:
+        """A run was admitted and then not accepted: only accepted runs count. What fails here is found later.
+
+        `runs_all_the_same`: another call with the same `Idempotency-Key` made it, so it keeps its slot.
+        """
         desk = self._desks.setdefault(run.workspace, _Desk())
         for _ in range(_TRIES):
             try:
-                await self._store(run.workspace, desk, refund(desk.ledger, run.run_id, limits))
+                await self._store(
+                    run.workspace, desk, refund(desk.ledger, None if runs_all_the_same else run.run_id, limits)
+                )
             except Conflict:
                 await self._read(run.workspace, desk)
             except Unavailable:
@@ -141,7 +146,9 @@ class Gate:
             part = held[start : start + _CHECKED_AT_ONCE]
             ends = await asyncio.gather(*[self._log.end(RunKey(workspace, run_id)) for run_id, _ in part])
             ended += [run_id for (run_id, _), end in zip(part, ends, strict=True) if end is not None]
-            old = [r for (r, since), end in zip(part, ends, strict=True) if end is None and now - since > _UNBORN_SECONDS]
+            old = [
+                r for (r, since), end in zip(part, ends, strict=True) if end is None and now - since > _UNBORN_SECONDS
+            ]
             firsts = await asyncio.gather(*[self._log.first(RunKey(workspace, run_id)) for run_id in old])
             unborn += [run_id for run_id, first in zip(old, firsts, strict=True) if first is None]
         if ended or unborn:

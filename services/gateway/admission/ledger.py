@@ -78,8 +78,8 @@ def settle(ledger: Ledger, ended: Iterable[str], never_begun: Iterable[str] = ()
     return Ledger(accounts={name: _settled(account, gone, refunded) for name, account in ledger.accounts.items()})
 
 
-def refund(ledger: Ledger, run_id: str, limits: Mapping[str, Limits]) -> Ledger:
-    """The ledger as if the run had not been admitted, but for the request that it was."""
+def refund(ledger: Ledger, run_id: str | None, limits: Mapping[str, Limits]) -> Ledger:
+    """The ledger without one charge, and without the slot of `run_id` if it is given."""
     accounts = dict(ledger.accounts)
     for name in limits:
         account = accounts.get(name, Account())

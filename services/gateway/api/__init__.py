@@ -2,6 +2,7 @@
 
 from libs.edge.routes import Route
 from libs.edge.run_events import events_route
+from services.gateway import dialects
 from services.gateway.api import deployments, flows, keys, node_types, runs
 
 ROUTES: tuple[Route, ...] = (
@@ -11,4 +12,5 @@ ROUTES: tuple[Route, ...] = (
     events_route(),
     *keys.ROUTES,
     *node_types.ROUTES,
+    *dialects.ROUTES,
 )

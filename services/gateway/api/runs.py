@@ -13,17 +13,15 @@ from libs.edge.run_events import RUN_HEADER, readable_run, stream_run
 from libs.events.broker import Unavailable
 from libs.events.log import Conflict
 from libs.events.managed import Mode
-from libs.events.run import Run, RunState, close, ended_run, evolve, fold, run_of
+from libs.events.run import Run, RunState, close, evolve, run_of
 from libs.events.run_events import Append, encode_event
 from libs.events.subjects import CANCEL, Kind, RunKey, answer_subject
-from services.gateway.acceptance import Accepted, Asked, accept, find_deployment
+from services.gateway.acceptance import IDEMPOTENCY, Asked, SessionId, accept, callable_deployment
+from services.gateway.answers import finished, headers_of, read_run, read_state, standing
 from services.gateway.read_models.runs import RunQuery
 from services.gateway.state import Gateway
 
-_REPLAYED = "Idempotent-Replayed"
 _CANCEL_TRIES = 50
-
-SessionId = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9_.:-]{1,128}$")]
 
 
 class RunBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,7 +46,7 @@ class RunList(msgspec.Struct, frozen=True, kw_only=True):
 async def start_run(call: Call[Gateway]) -> Reply | web.StreamResponse:
     """Accept a run and answer as its mode says."""
     body: RunBody = call.body
-    deployment = find_deployment(call, call.path("deployment_id"))
+    caller, deployment = callable_deployment(call, call.path("deployment_id"))
     asked = Asked(
         input=body.input,
         body=body,
@@ -58,48 +56,15 @@ async def start_run(call: Call[Gateway]) -> Reply | web.StreamResponse:
         metadata=body.metadata,
     )
     mode = body.mode or deployment.mode
-    if mode != "sync":
-        accepted = await accept(call, deployment, asked)
-        if mode == "stream":
-            return await stream_run(call.request, call.app, accepted.run, 0)
-        return await _submitted(call.app, accepted)
-    return await _finished(call.app, await accept(call, deployment, asked, waits=True))
-
-
-async def _finished(app: Gateway, accepted: Accepted) -> Reply:
-    """Wait for the run's end; past the deployment's time, answer with the run as it is."""
-    seconds = accepted.deployment.sync_timeout_seconds or app.settings.sync_timeout_seconds
-    wait = app.waiting.end_of_earlier if accepted.replayed else app.waiting.end
-    end = await wait(accepted.run, seconds)
-    if end is None:
-        return await _submitted(app, accepted, moved=True)
-    run = ended_run(accepted.run.run_id, accepted.requested.data, accepted.requested.at, end)
-    return Reply(body=run, headers=_headers(accepted))
-
-
-async def _submitted(app: Gateway, accepted: Accepted, *, moved: bool = False) -> Reply:
-    """The run as it is; `moved`: it may have begun since it was accepted, so the log is asked."""
-    run = await _as_it_is(app, accepted) if moved or accepted.replayed else _queued(accepted)
-    location = f"/v1/runs/{accepted.run.run_id}"
-    return Reply(status=202, body=run, headers={"Location": location, **_headers(accepted)})
-
-
-async def _as_it_is(app: Gateway, accepted: Accepted) -> Run:
-    try:
-        return run_of((await _read(app, accepted.run))[0])
-    except Unavailable:
-        # The run exists, whatever cannot be read of it now: an error would make the caller ask for another one.
-        return _queued(accepted)
-
-
-def _queued(accepted: Accepted) -> Run:
-    requested = accepted.requested
-    return run_of(RunState(run_id=requested.run_id, requested=requested.data, requested_at=requested.at, seq=1))
-
-
-def _headers(accepted: Accepted) -> dict[str, str]:
-    replayed = {_REPLAYED: "true"} if accepted.replayed else {}
-    return {RUN_HEADER: accepted.run.run_id, **replayed}
+    accepted = await accept(call, caller, deployment, asked, waits=mode == "sync")
+    if mode == "stream":
+        return await stream_run(call.request, call.app, accepted.run, 0)
+    run = await finished(call.app, accepted) if mode == "sync" else None
+    if run is not None:
+        return Reply(body=run, headers=headers_of(accepted))
+    location = {"Location": f"/v1/runs/{accepted.run.run_id}"}
+    run = await standing(call.app, accepted, moved=mode == "sync")
+    return Reply(status=202, body=run, headers={**location, **headers_of(accepted)})
 
 
 async def list_runs(call: Call[Gateway]) -> Reply:
@@ -112,10 +77,8 @@ async def list_runs(call: Call[Gateway]) -> Reply:
 
 async def get_run(call: Call[Gateway]) -> Reply:
     """One run, read from the log: never older than what a caller was told."""
-    run = RunKey(call.caller.workspace, call.path("run_id"))
-    await readable_run(call, call.app.log, run)
-    state, _ = await _read(call.app, run)
-    return Reply(body=run_of(state), headers={RUN_HEADER: run.run_id})
+    run = await read_run(call, call.path("run_id"))
+    return Reply(body=run, headers={RUN_HEADER: run.id})
 
 
 async def cancel_run(call: Call[Gateway]) -> Reply:
@@ -130,7 +93,7 @@ async def cancel_run(call: Call[Gateway]) -> Reply:
 
 async def _cancel(app: Gateway, run: RunKey, by: str, address: str) -> RunState:
     for _ in range(_CANCEL_TRIES):
-        state, sequence = await _read(app, run)
+        state, sequence = await read_state(app, run)
         if state.end is not None:
             raise Problem("conflict", "The run has already ended.", headers={RUN_HEADER: run.run_id})
         events = close(state, await _nodes(app, run, state), None, datetime.now(UTC))
@@ -163,14 +126,6 @@ async def _nodes(app: Gateway, run: RunKey, state: RunState) -> list[str]:
     return [node.id for node in flow.flow.nodes]
 
 
-async def _read(app: Gateway, run: RunKey) -> tuple[RunState, int]:
-    """The run's state, and the sequence of its last message."""
-    messages = await app.log.read(run)
-    return fold([message.payload for message in messages]), messages[-1].sequence
-
-
-IDEMPOTENCY = {"Idempotency-Key": "1 to 255 characters; the same key and body start one run, however often sent."}
-
 ROUTES = (
     Route(
         method="POST",
@@ -178,7 +133,8 @@ ROUTES = (
         handler=start_run,
         summary="Start a run; the mode decides whether the answer is the result, a receipt or a stream",
         tag="runs",
-        permission="execute",
+        permission=None,
+        anonymous=True,
         body=RunBody,
         answer=Run,
         content_types=("application/json", "text/event-stream"),

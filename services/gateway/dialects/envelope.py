@@ -18,9 +18,7 @@ def envelope(make: Callable[[Problem, str], dict[str, Any]]) -> Render:
 
     def render(problem: Problem, request_id: str) -> web.Response:
         body = msgspec.json.encode(make(problem, request_id))
-        return web.Response(
-            status=problem.status, body=body, content_type="application/json", headers=problem.headers
-        )
+        return web.Response(status=problem.status, body=body, content_type="application/json", headers=problem.headers)
 
     return render
 

@@ -48,9 +48,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 async def execute(call: Call[Gateway]) -> Reply:
     """Submit a job."""
     caller, deployment = callable_deployment(call, call.path("flow_id"))
-    accepted = await accept(
-        call, caller, deployment, Asked(input=call.body, body=call.body, mode="async", pointer="")
-    )
+    accepted = await accept(call, caller, deployment, Asked(input=call.body, body=call.body, mode="async", pointer=""))
     receipt = Submitted(job_id=accepted.run.run_id, status="queued", flow_id=deployment.flow_id)
     location = {"Location": f"/public/v1/jobs/{accepted.run.run_id}"}
     return Reply(status=202, body=receipt, headers={**location, **headers_of(accepted)})

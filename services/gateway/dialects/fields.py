@@ -17,7 +17,7 @@ def fields_of(flow: CompiledFlow) -> dict[str, Field]:
 
 
 def text_field(flow: CompiledFlow) -> str:
-    """The field that takes a chat's one text: `input_value`, else the first of type string, else `input_value` anyway."""
+    """The field that takes a chat's one text: `input_value`, else the first of type string."""
     fields = fields_of(flow)
     if "input_value" in fields:
         return "input_value"

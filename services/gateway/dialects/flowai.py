@@ -60,7 +60,9 @@ async def run_workflow(call: Call[Gateway]) -> Reply | web.StreamResponse:
         return await _stream(call, accepted, await deployed_flow(call.app, deployment))
     run = await finished(call.app, accepted)
     if run is None:
-        return Reply(status=202, body={"run_id": accepted.run.run_id, "status": "running"}, headers=headers_of(accepted))
+        return Reply(
+            status=202, body={"run_id": accepted.run.run_id, "status": "running"}, headers=headers_of(accepted)
+        )
     must_have_completed(run)
     answer = WorkflowAnswer(output=run.output, total_time=run.duration_seconds or 0.0)
     return Reply(body=answer, headers=headers_of(accepted))

@@ -15,7 +15,15 @@ from libs.edge.routes import Call, Reply, Route
 from libs.edge.streams import HEARTBEAT_SECONDS, EventStream
 from libs.events.follow import follow
 from libs.events.run import Run
-from libs.events.run_events import NodeDelta, RunCancelled, RunCompleted, RunEvent, RunFailed, RunRequested, decode_event
+from libs.events.run_events import (
+    NodeDelta,
+    RunCancelled,
+    RunCompleted,
+    RunEvent,
+    RunFailed,
+    RunRequested,
+    decode_event,
+)
 from libs.flows.filters import text_of
 from libs.runtime.ids import new_id
 from services.gateway.acceptance import (
