@@ -47,6 +47,7 @@ from libs.runtime.failures import Failure, Retryable, Terminal
 from services.executor.deltas import Deltas
 from services.executor.effects import Performed, Performer
 from services.executor.journal import Journal, utc_now
+from services.executor.memory import Memory
 
 _MAX_OUTPUT_BYTES = 16 * 1024 * 1024
 _MAX_PAUSE_SECONDS = 3600.0
@@ -67,7 +68,13 @@ class Execution:
     """The execution of one run by this process, from whatever the log says of it."""
 
     def __init__(
-        self, flow: CompiledFlow, journal: Journal, performer: Performer, executor: str, facts: dict[str, Any]
+        self,
+        flow: CompiledFlow,
+        journal: Journal,
+        performer: Performer,
+        executor: str,
+        facts: dict[str, Any],
+        memory: Memory,
     ) -> None:
         self._flow = flow
         self._journal = journal
@@ -78,19 +85,23 @@ class Execution:
         self._outputs = {node_id: ended.output for node_id, ended in self._settled.items()}
         self._frontier = Frontier.from_settled(flow, self._settled)
         self._tasks: dict[asyncio.Task[Performed], AnyNode] = {}
-        self._session = {"id": journal.state.requested.session_id}
+        self._memory = memory
+        self._session: dict[str, Any] = {}
 
     async def run(self) -> None:
         """Bring the run to its end, on the log. Conflict when the run is not ours (any more)."""
         if self._journal.state.started_at is None:
             data = StartedData(executor=self._executor)
             self._journal.add(lambda seq, run_id, at: RunStarted(seq=seq, run_id=run_id, at=at, data=data))
+        self._session = await self._memory.recall()
         try:
             await self._within_time()
         except RunFailure as failure:
             self._fail(failure.fault)
         else:
-            self._complete()
+            output = outcome(self._flow, self._settled)
+            await self._memory.remember(output)
+            self._complete(output)
         await self._journal.flush()
 
     async def _within_time(self) -> None:
@@ -236,9 +247,9 @@ class Execution:
             now=utc_now(),
         )
 
-    def _complete(self) -> None:
+    def _complete(self, value: Any) -> None:
         state = self._journal.state
-        output = msgspec.Raw(msgspec.json.encode(outcome(self._flow, self._settled)))
+        output = msgspec.Raw(msgspec.json.encode(value))
         self._journal.add(
             lambda seq, run_id, at: RunCompleted(
                 seq=seq,

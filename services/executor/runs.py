@@ -23,6 +23,7 @@ from libs.runtime.failures import Failure, Terminal
 from services.executor.effects import Performer
 from services.executor.execution import Execution, facts_of
 from services.executor.journal import Journal, utc_now
+from services.executor.memory import Memory
 
 _LOOK_SECONDS = 5.0
 
@@ -59,7 +60,8 @@ class Runs:
         if state.end is None:
             flow = await self._flow(run, state)
             journal = Journal(self._log, run, state, sequence, self._executor, append.trace)
-            execution = Execution(flow, journal, self._performer, self._executor, facts_of(state))
+            memory = Memory(self._broker, run, flow, state)
+            execution = Execution(flow, journal, self._performer, self._executor, facts_of(state), memory)
             if not await self._work(run, execution, journal):
                 return
         if state.end is not None:

@@ -100,6 +100,8 @@ async def accept(
     flow = await deployed_flow(app, deployment)
     checked = _read_input(flow, asked)
     _check_tweaks(flow, asked)
+    if flow.uses_session and asked.session_id is None:
+        asked = msgspec.structs.replace(asked, session_id=new_id("ses"))
     key = idempotency_key(call.request.headers.get(_KEY_HEADER))
     run_id = derived_id("run", deployment.workspace, deployment.id, key) if key else new_id("run")
     run = RunKey(deployment.workspace, run_id)

@@ -3,13 +3,14 @@
 from libs.edge.routes import Route
 from libs.edge.run_events import events_route
 from services.gateway import dialects
-from services.gateway.api import deployments, flows, keys, node_types, runs
+from services.gateway.api import deployments, flows, keys, node_types, runs, sessions
 
 ROUTES: tuple[Route, ...] = (
     *flows.ROUTES,
     *deployments.ROUTES,
     *runs.ROUTES,
     events_route(),
+    *sessions.ROUTES,
     *keys.ROUTES,
     *node_types.ROUTES,
     *dialects.ROUTES,
