@@ -47,8 +47,9 @@ async def run_events(call: Call[ReadsRuns]) -> Reply | web.StreamResponse:
     run = RunKey(call.caller.workspace, call.path("run_id"))
     await readable_run(call, call.app.log, run)
     if "text/event-stream" not in call.request.headers.get("Accept", ""):
-        served = [e for m in await call.app.log.read(run) for e in serve_append(m.payload)]
-        return Reply(body=EventList(data=[msgspec.Raw(e.body) for e in served]), headers={RUN_HEADER: run.run_id})
+        # By number: a run that waited for a slot was requested twice with the same words.
+        served = {e.seq: msgspec.Raw(e.body) for m in await call.app.log.read(run) for e in serve_append(m.payload)}
+        return Reply(body=EventList(data=list(served.values())), headers={RUN_HEADER: run.run_id})
     after = _last_event_id(call.request)
     end = await call.app.log.end(run)
     if end is not None and serve_append(end.payload)[-1].seq <= after:

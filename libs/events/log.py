@@ -125,7 +125,7 @@ class EventLog:
 
     async def first(self, run: RunKey) -> Stored | None:
         """The message that asked for the run; None when there is no such run."""
-        return await self._direct(run, Kind.REQUESTED)
+        return await self._direct(run, Kind.REQUESTED) or await self._direct(run, Kind.HELD)
 
     async def end(self, run: RunKey) -> Stored | None:
         """The message with the run's end; None while it goes on."""

@@ -108,7 +108,17 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, tag="deployment", ta
     deleted: bool = False
 
 
-State = Workspace | Key | SlugClaim | FlowHead | FlowVersion | Deployment
+class Batch(msgspec.Struct, frozen=True, kw_only=True, tag="batch", tag_field="entity"):
+    """Runs that were asked for together. Their ids follow from the batch's."""
+
+    id: str
+    workspace: str
+    deployment_id: str
+    size: int
+    created_at: datetime
+
+
+State = Batch | Workspace | Key | SlugClaim | FlowHead | FlowVersion | Deployment
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -146,7 +156,7 @@ def subject_of(workspace: str, state: State) -> str:
             return version_subject(workspace, state.flow_id, state.version)
         case SlugClaim():
             raise ValueError("a slug's subject is made of the slug: use slug_subject")
-        case Key() | FlowHead() | Deployment():
+        case Key() | FlowHead() | Deployment() | Batch():
             return managed_subject(workspace, entity_of(state), state.id)
 
 

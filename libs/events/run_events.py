@@ -53,6 +53,13 @@ class NodeEvent(Event, frozen=True, kw_only=True):
     node: str
 
 
+class ReplayOf(msgspec.Struct, frozen=True, kw_only=True):
+    """Which run's nodes are taken over: those that do not come after `from_node`, and are not it."""
+
+    run_id: str
+    from_node: str
+
+
 class RequestedData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     flow_id: str
     deployment_id: str
@@ -63,6 +70,8 @@ class RequestedData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     tweaks: dict[str, dict[str, Json]] = {}
     metadata: dict[str, Json] = {}
     callback_url: str | None = None
+    replay: ReplayOf | None = None
+    batch_id: str | None = None
 
 
 class RunRequested(Event, frozen=True, kw_only=True, tag="run.requested"):

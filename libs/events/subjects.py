@@ -34,6 +34,8 @@ ANY = "*"
 class Kind(StrEnum):
     """What an append is to its readers: workers want the first, webhooks and tables the last."""
 
+    HELD = "held"
+    """Asked for, and to wait for a slot: the same request follows as `requested` when there is one."""
     REQUESTED = "requested"
     PROGRESS = "progress"
     ENDED = "ended"

@@ -6,6 +6,7 @@ it: after a crash no node that finished is begun again, and one that was cut off
 """
 
 import asyncio
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -75,6 +76,7 @@ class Execution:
         executor: str,
         facts: dict[str, Any],
         memory: Memory,
+        taken_over: Mapping[str, Settled],
     ) -> None:
         self._flow = flow
         self._journal = journal
@@ -86,6 +88,7 @@ class Execution:
         self._frontier = Frontier.from_settled(flow, self._settled)
         self._tasks: dict[asyncio.Task[Performed], AnyNode] = {}
         self._memory = memory
+        self._taken_over = taken_over
         self._session: dict[str, Any] = {}
 
     async def run(self) -> None:
@@ -94,6 +97,7 @@ class Execution:
             data = StartedData(executor=self._executor)
             self._journal.add(lambda seq, run_id, at: RunStarted(seq=seq, run_id=run_id, at=at, data=data))
         self._session = await self._memory.recall()
+        self._take_over()
         try:
             await self._within_time()
         except RunFailure as failure:
@@ -103,6 +107,13 @@ class Execution:
             await self._memory.remember(output)
             self._complete(output)
         await self._journal.flush()
+
+    def _take_over(self) -> None:
+        """Say of an earlier run's nodes what they gave, without running them; the frontier then goes on from there."""
+        for node_id, node in self._flow.nodes.items():
+            if node_id in self._taken_over and node_id not in self._settled:
+                self._say_started(node, 1)
+                self._skip(self._end_finished(node, self._taken_over[node_id].output, None))
 
     async def _within_time(self) -> None:
         seconds = self._flow.flow.settings.timeout_seconds
@@ -280,7 +291,9 @@ def settled_of(flow: CompiledFlow, state: RunState) -> dict[str, Settled]:
     """What the log says of a run's nodes, in the scheduler's words."""
     found: dict[str, Settled] = {}
     for node_id, node_state in state.nodes.items():
-        node = flow.nodes[node_id]
+        node = flow.nodes.get(node_id)
+        if node is None:
+            continue  # another version's, in a replay
         if node_state.status == "finished":
             found[node_id] = finished(node, node_state.output)
         elif node_state.status == "skipped":

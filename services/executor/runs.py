@@ -24,6 +24,7 @@ from services.executor.effects import Performer
 from services.executor.execution import Execution, facts_of
 from services.executor.journal import Journal, utc_now
 from services.executor.memory import Memory
+from services.executor.replays import taken_over
 
 _LOOK_SECONDS = 5.0
 
@@ -61,7 +62,8 @@ class Runs:
             flow = await self._flow(run, state)
             journal = Journal(self._log, run, state, sequence, self._executor, append.trace)
             memory = Memory(self._broker, run, flow, state)
-            execution = Execution(flow, journal, self._performer, self._executor, facts_of(state), memory)
+            earlier = await taken_over(self._log, run, flow, state)
+            execution = Execution(flow, journal, self._performer, self._executor, facts_of(state), memory, earlier)
             if not await self._work(run, execution, journal):
                 return
         if state.end is not None:

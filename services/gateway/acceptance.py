@@ -19,7 +19,7 @@ from libs.events.broker import Unavailable
 from libs.events.log import Conflict, Stored, TooLarge
 from libs.events.managed import Deployment, Mode
 from libs.events.run import Run
-from libs.events.run_events import Append, RequestedData, RunRequested, decode_append
+from libs.events.run_events import Append, ReplayOf, RequestedData, RunRequested, decode_append
 from libs.events.subjects import Kind, RunKey
 from libs.flows import CompiledFlow, InvalidInput, InvalidTweaks, apply_tweaks
 from libs.runtime.ids import derived_id, is_token, new_id
@@ -44,6 +44,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     session_id: str | None = None
     tweaks: dict[str, dict[str, Any]] = {}
     metadata: dict[str, Any] = {}
+    replay: ReplayOf | None = None
     pointer: str = "/input"
     """Where the input lies in the dialect's body, for the pointers of faults."""
 
@@ -135,6 +136,7 @@ def _requested(run_id: str, deployment: Deployment, asked: Asked, checked: dict[
         session_id=asked.session_id,
         tweaks=asked.tweaks,
         metadata=asked.metadata,
+        replay=asked.replay,
     )
     return RunRequested(seq=1, run_id=run_id, at=datetime.now(UTC), data=data)
 

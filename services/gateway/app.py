@@ -26,6 +26,7 @@ from services.gateway.admission.gate import Gate
 from services.gateway.api import ROUTES
 from services.gateway.cache import Cache
 from services.gateway.directory import Directory
+from services.gateway.feeder import Feeder, feeders
 from services.gateway.pages import page_routes
 from services.gateway.read_models.projector import Projector
 from services.gateway.read_models.runs import RunTable
@@ -69,6 +70,8 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
             projectors = [Projector(broker, tables, shard) for shard in range(log.shards)]
             background = [group.create_task(each.run()) for each in projectors]
             background.append(group.create_task(directory.registry.tail.run()))
+            for each in feeders(broker, log, Feeder(log, gateway.gate, directory)):
+                group.create_task(each.run(stopping, settings.drain_seconds))
             await directory.registry.tail.caught_up.wait()
             try:
                 app = application(gateway, readiness)
@@ -77,6 +80,7 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
                     streams.end()
                     asyncio.get_running_loop().call_later(settings.drain_seconds * _WAIT_SHARE, waiters.leave)
             finally:
+                stopping.set()
                 for task in background:
                     task.cancel()
 

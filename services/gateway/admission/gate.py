@@ -20,7 +20,18 @@ from libs.events.broker import Broker, Unavailable
 from libs.events.log import Conflict, EventLog, append_message, last_message
 from libs.events.managed import Limits
 from libs.events.subjects import LEDGERS, RunKey, ledger_subject
-from services.gateway.admission.ledger import WORKSPACE, Ledger, Refusal, Want, admit, describe, refund, running, settle
+from services.gateway.admission.ledger import (
+    WORKSPACE,
+    Ledger,
+    Refusal,
+    Want,
+    admit,
+    charge,
+    describe,
+    refund,
+    running,
+    settle,
+)
 
 _PATIENCE_SECONDS = 4.0
 _UNBORN_SECONDS = 15.0
@@ -63,16 +74,34 @@ class Gate:
         self._log = event_log
         self._desks: dict[str, _Desk] = {}
 
-    async def admit(self, run: RunKey, limits: Mapping[str, Limits]) -> None:
-        """Take a slot for a run. Problem 429 with `Retry-After`; Unavailable when the ledger cannot be written."""
+    async def admit(self, run: RunKey, limits: Mapping[str, Limits], *, charged: bool = False) -> None:
+        """Take a slot for a run. Problem 429 with `Retry-After`; Unavailable when the ledger cannot be written.
+
+        `charged`: a batch has paid for it, so that only the slot is to be had.
+        """
         desk = self._desks.setdefault(run.workspace, _Desk())
         verdict: asyncio.Future[Refusal | None] = asyncio.get_running_loop().create_future()
-        desk.queue.append(_Queued(Want(run_id=run.run_id, limits=limits), verdict))
+        desk.queue.append(_Queued(Want(run_id=run.run_id, limits=limits, charged=charged), verdict))
         if desk.working is None:
             desk.working = asyncio.create_task(self._work(run.workspace, desk))
         refusal = await verdict
         if refusal is not None:
             raise self._problem(desk, limits, refusal)
+
+    async def charge(self, workspace: str, count: int, limits: Mapping[str, Limits]) -> None:
+        """Charge the month's quota for a batch, whole or not at all. Problem 429 where it cannot hold it."""
+        desk = self._desks.setdefault(workspace, _Desk())
+        for _ in range(_TRIES):
+            await self._read(workspace, desk)
+            charged = charge(desk.ledger, count, limits, datetime.now(UTC))
+            if isinstance(charged, Refusal):
+                raise self._problem(desk, limits, charged)
+            try:
+                await self._store(workspace, desk, charged)
+            except Conflict:
+                continue
+            return
+        raise Unavailable("the workspace's ledger is too busy")
 
     async def give_back(self, run: RunKey, limits: Mapping[str, Limits], *, runs_all_the_same: bool) -> None:
         """A run was admitted and then not accepted: only accepted runs count. What fails here is found later.

@@ -41,6 +41,8 @@ class Want(msgspec.Struct, frozen=True, kw_only=True):
 
     run_id: str
     limits: Mapping[str, Limits]
+    charged: bool = False
+    """Whether the month's quota and the second's rate were charged before, as a batch's are when it is accepted."""
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,16 +59,26 @@ def admit(ledger: Ledger, wants: Sequence[Want], now: datetime) -> tuple[Ledger,
     verdicts: list[Refusal | None] = []
     for want in wants:
         current = {name: _at(accounts.get(name, Account()), limits, now) for name, limits in want.limits.items()}
-        refusals = (_refusal(name, current[name], limits, now) for name, limits in want.limits.items())
+        limits_of = {name: _slots_only(limits) if want.charged else limits for name, limits in want.limits.items()}
+        refusals = (_refusal(name, current[name], limits, now) for name, limits in limits_of.items())
         verdict = next((refusal for refusal in refusals if refusal is not None), None)
         verdicts.append(verdict)
         if verdict is None:
-            accounts |= {
-                name: _charged(current[name], limits, want.run_id, now) for name, limits in want.limits.items()
-            }
+            accounts |= {name: _charged(current[name], limits, want, now) for name, limits in limits_of.items()}
     if all(verdict is not None for verdict in verdicts):
         return ledger, verdicts
     return Ledger(accounts=accounts), verdicts
+
+
+def charge(ledger: Ledger, count: int, limits: Mapping[str, Limits], now: datetime) -> Ledger | Refusal:
+    """Charge the month's quota for `count` runs at once, all or none; they take their slots later, one by one."""
+    accounts = dict(ledger.accounts)
+    for name, limit in limits.items():
+        account = _at(accounts.get(name, Account()), limit, now)
+        if limit.monthly_requests is not None and account.used + count > limit.monthly_requests:
+            return Refusal(code="quota_exceeded", account=name, retry_after=seconds_to_next_month(now))
+        accounts[name] = msgspec.structs.replace(account, used=account.used + count)
+    return Ledger(accounts=accounts)
 
 
 def settle(ledger: Ledger, ended: Iterable[str], never_begun: Iterable[str] = ()) -> Ledger:
@@ -141,12 +153,16 @@ def _refusal(name: str, account: Account, limits: Limits, now: datetime) -> Refu
     return None
 
 
-def _charged(account: Account, limits: Limits, run_id: str, now: datetime) -> Account:
+def _slots_only(limits: Limits) -> Limits:
+    return Limits(concurrent_runs=limits.concurrent_runs)
+
+
+def _charged(account: Account, limits: Limits, want: Want, now: datetime) -> Account:
     holds = limits.concurrent_runs is not None
     return msgspec.structs.replace(
         account,
-        used=account.used + 1,
-        running={**account.running, run_id: round(now.timestamp(), 3)} if holds else account.running,
+        used=account.used if want.charged else account.used + 1,
+        running={**account.running, want.run_id: round(now.timestamp(), 3)} if holds else account.running,
         tokens=account.tokens - 1.0 if limits.requests_per_second is not None else account.tokens,
     )
 

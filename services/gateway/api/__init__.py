@@ -3,12 +3,14 @@
 from libs.edge.routes import Route
 from libs.edge.run_events import events_route
 from services.gateway import dialects
-from services.gateway.api import deployments, flows, keys, node_types, runs, sessions
+from services.gateway.api import batches, deployments, flows, keys, node_types, replays, runs, sessions
 
 ROUTES: tuple[Route, ...] = (
     *flows.ROUTES,
     *deployments.ROUTES,
     *runs.ROUTES,
+    *replays.ROUTES,
+    *batches.ROUTES,
     events_route(),
     *sessions.ROUTES,
     *keys.ROUTES,

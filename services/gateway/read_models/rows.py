@@ -69,7 +69,7 @@ def read_rows(deliveries: Iterable[Delivery]) -> tuple[list[Row], list[Row]]:
     for delivery in deliveries:
         run, kind = parse_run_subject(delivery.subject)
         append = _decoder.decode(delivery.payload)
-        if kind is Kind.REQUESTED:
+        if kind in (Kind.HELD, Kind.REQUESTED):
             row = new[run.run_id] = Row(workspace=run.workspace, id=run.run_id)
             _requested(row, append)
         elif run.run_id in new:
