@@ -13,7 +13,7 @@ from aiohttp import web
 
 from libs.edge.bodies import decode, misfit, read_body
 from libs.edge.callers import Callers, Refusal
-from libs.edge.problems import Problem, render
+from libs.edge.problems import Problem, ProblemBody, render
 from libs.events.auth_calls import Actor, Principal, allows
 from libs.events.broker import Unavailable
 from libs.events.managed import Limits, Permission
@@ -25,6 +25,7 @@ log = structlog.get_logger()
 App = TypeVar("App", covariant=True)
 
 _ID = "request_id"
+_CALLER = "caller"
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +87,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Request headers that mean something to this call, with what they mean."""
     anonymous: bool = False
     """Whether it may be called without a key: the handler then decides by what is called."""
+    error: Any = ProblemBody
+    """The type of its errors' bodies."""
     errors: Callable[[Problem, str], web.Response] = render
     """How its problems look, given the request's id; dialects have envelopes of their own."""
 
@@ -108,13 +111,18 @@ def serve(edge: Edge, route: Route) -> web.RouteDef:
     """The route for aiohttp."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
+        response: web.StreamResponse
         try:
-            return await answer(request)
+            response = await answer(request)
         except Exception as error:  # noqa: BLE001  # every failure has an answer in the route's own words
-            return route.errors(as_problem(error, request), request[_ID])
+            response = route.errors(as_problem(error, request), request[_ID])
+        if edge.headers_of is not None and not response.prepared and _CALLER in request:
+            for name, value in (await edge.headers_of(request[_CALLER])).items():
+                response.headers.setdefault(name, value)
+        return response
 
     async def answer(request: web.Request) -> web.StreamResponse:
-        caller = await _caller(edge.callers, request, anonymous=route.anonymous)
+        caller = request[_CALLER] = await _caller(edge.callers, request, anonymous=route.anonymous)
         if route.permission is not None:
             require(caller, route.permission)
         call = Call[Any](
@@ -126,10 +134,7 @@ def serve(edge: Edge, route: Route) -> web.RouteDef:
             query=None if route.query is None else read_query(request, route.query),
         )
         reply = await route.handler(call)
-        response = reply if isinstance(reply, web.StreamResponse) else respond(reply)
-        if edge.headers_of is not None and not response.prepared:
-            response.headers.update(await edge.headers_of(caller))
-        return response
+        return reply if isinstance(reply, web.StreamResponse) else respond(reply)
 
     return web.route(route.method, route.path, handle)
 

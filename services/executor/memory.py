@@ -30,9 +30,9 @@ class Memory:
         return {"id": session_id, "turns": [{"input": turn.input, "output": turn.output} for turn in turns]}
 
     async def remember(self, output: Any) -> None:
-        """Add this run's turn, once."""
+        """Add this run's turn, once. A replay reads its session and is no turn of it: its caller said nothing."""
         session_id = self._requested.session_id
-        if session_id is None:
+        if session_id is None or self._requested.replay is not None:
             return
         now = utc_now()
         fresh = Session(

@@ -6,6 +6,7 @@ ends up here.
 """
 
 import hashlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -17,7 +18,7 @@ from libs.edge.routes import ANONYMOUS, Call, require
 from libs.events.auth_calls import Principal
 from libs.events.broker import Unavailable
 from libs.events.log import Conflict, Stored, TooLarge
-from libs.events.managed import Deployment, Mode
+from libs.events.managed import Deployment, Limits, Mode
 from libs.events.run import Run
 from libs.events.run_events import Append, ReplayOf, RequestedData, RunRequested, decode_append
 from libs.events.subjects import Kind, RunKey
@@ -123,7 +124,8 @@ async def accept(
         reply=app.waiting.gateway if waits else None,
         fingerprint=fingerprint(asked.body) if key else None,
     )
-    return await _append_admitted(app, accepted, append, waits=waits)
+    limits = app.directory.limits_of(deployment, caller)
+    return await _append_admitted(app, accepted, append, limits, waits=waits)
 
 
 def _requested(run_id: str, deployment: Deployment, asked: Asked, checked: dict[str, Any]) -> RunRequested:
@@ -141,10 +143,11 @@ def _requested(run_id: str, deployment: Deployment, asked: Asked, checked: dict[
     return RunRequested(seq=1, run_id=run_id, at=datetime.now(UTC), data=data)
 
 
-async def _append_admitted(app: Gateway, accepted: Accepted, append: Append, *, waits: bool) -> Accepted:
+async def _append_admitted(
+    app: Gateway, accepted: Accepted, append: Append, limits: Mapping[str, Limits], *, waits: bool
+) -> Accepted:
     """Take a slot where there are limits, then make the run; give the slot back if it is not made."""
     run = accepted.run
-    limits = app.directory.limits_of(accepted.deployment)
     if limits:
         if append.fingerprint and (first := await app.log.first(run)) is not None:
             return _earlier(accepted, append, first)

@@ -25,7 +25,7 @@ from libs.runtime.sql import read_migrations
 from services.gateway.admission.gate import Gate
 from services.gateway.api import ROUTES
 from services.gateway.cache import Cache
-from services.gateway.directory import Directory
+from services.gateway.directory import Directory, account_of
 from services.gateway.feeder import Feeder, feeders
 from services.gateway.pages import page_routes
 from services.gateway.read_models.projector import Projector
@@ -89,7 +89,7 @@ def application(gateway: Gateway, readiness: Readiness) -> web.Application:
     """Every route of the gateway."""
 
     async def headers_of(caller: Principal) -> Mapping[str, str]:
-        limits = gateway.directory.limits_of_workspace(caller.workspace)
+        limits = account_of(caller.limits)
         return await gateway.gate.headers(caller.workspace, limits) if limits else {}
 
     edge = Edge(
@@ -99,7 +99,7 @@ def application(gateway: Gateway, readiness: Readiness) -> web.Application:
         headers_of=headers_of,
     )
     app = web.Application(middlewares=[problems], client_max_size=0)
-    app.add_routes([serve_route(edge, route) for route in ROUTES])
+    app.add_routes([serve_route(edge, route) for route in (*ROUTES, *SLASHED)])
     app.add_routes(page_routes(ROUTES, version("headgate")))
     app.add_routes(health_routes(readiness))
     return app

@@ -8,6 +8,8 @@ from typing import TypeVar
 
 import msgspec
 
+from libs.edge.routes import ANONYMOUS
+from libs.events.auth_calls import Principal
 from libs.events.broker import Broker, Unavailable
 from libs.events.managed import Change, Deployment, FlowHead, Limits, Workspace, recall, record, subject_of
 from libs.events.registry import Registry
@@ -84,15 +86,15 @@ class Directory:
         found = None if workspace is None else self.deployment(workspace, id_or_flow)
         return found if found is not None and found.public else None
 
-    def limits_of(self, deployment: Deployment) -> dict[str, Limits]:
-        """The limits that a run of a deployment is admitted by, account by account; empty: none."""
-        own = {deployment.id: deployment.limits} if _limited(deployment.limits) else {}
-        return {**self.limits_of_workspace(deployment.workspace), **own}
+    def limits_of(self, deployment: Deployment, caller: Principal | None = None) -> dict[str, Limits]:
+        """The limits that a run of a deployment is admitted by, account by account; empty: none.
 
-    def limits_of_workspace(self, workspace: str) -> dict[str, Limits]:
-        """The workspace's own limits, under its account; empty: none."""
-        limits = self._shelf(workspace).limits
-        return {WORKSPACE: limits} if _limited(limits) else {}
+        A caller's key brings the workspace's limits along, fresher than they are here; a public call has no key.
+        """
+        own = {deployment.id: deployment.limits} if _limited(deployment.limits) else {}
+        known = caller is not None and caller.key_id != ANONYMOUS.key_id
+        workspace = caller.limits if known and caller is not None else self._shelf(deployment.workspace).limits
+        return {**account_of(workspace), **own}
 
     async def write(self, kind: str, state: FlowHead | Deployment, by: str, address: str, after: int) -> None:
         """Record a new state and know it at once. Conflict when somebody else was faster."""
@@ -129,6 +131,11 @@ class Directory:
                 shelf.limits = owner.limits
             case _:
                 pass
+
+
+def account_of(limits: Limits) -> dict[str, Limits]:
+    """A workspace's limits under its account; empty: it has none."""
+    return {WORKSPACE: limits} if _limited(limits) else {}
 
 
 def _limited(limits: Limits) -> bool:

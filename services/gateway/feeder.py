@@ -48,9 +48,7 @@ class Feeder:
 
     async def _admit(self, run: RunKey, requested: RunRequested) -> None:
         deployment = self._directory.deployment(run.workspace, requested.data.deployment_id)
-        limits = self._directory.limits_of_workspace(run.workspace)
-        if deployment is not None:
-            limits = self._directory.limits_of(deployment)
+        limits = {} if deployment is None else self._directory.limits_of(deployment)
         if not limits:
             return
         try:

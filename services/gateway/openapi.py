@@ -30,9 +30,9 @@ _ERRORS = {
 
 def openapi(routes: Sequence[Route], version: str) -> dict[str, Any]:
     """The document. Every schema in it is that of a type that is decoded or encoded."""
-    types = [t for route in routes for t in (route.body, route.answer) if t is not None]
-    schemas, components = msgspec.json.schema_components([*types, ProblemBody], ref_template=_REF)
-    by_type = {id(t): schema for t, schema in zip([*types, ProblemBody], schemas, strict=True)}
+    types = [t for route in routes for t in (route.body, route.answer, route.error) if t is not None]
+    schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
+    by_type = {id(t): schema for t, schema in zip(types, schemas, strict=True)}
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, by_type)
@@ -73,9 +73,12 @@ def _operation(route: Route, schemas: dict[int, Any]) -> dict[str, Any]:
     if route.body is not None:
         content = {"application/json": {"schema": schemas[id(route.body)]}}
         operation["requestBody"] = {"required": False, "content": content}
-    problem = {"application/problem+json": {"schema": schemas[id(ProblemBody)]}}
     for status in _error_statuses(route):
-        operation["responses"][str(status)] = {"description": _ERRORS[status], "content": problem}
+        # A wrong method is answered before any route is chosen, so never in a dialect's words.
+        error = ProblemBody if status == 405 else route.error
+        kind = "application/problem+json" if error is ProblemBody else "application/json"
+        content = {kind: {"schema": schemas[id(error)]}}
+        operation["responses"][str(status)] = {"description": _ERRORS[status], "content": content}
     return operation
 
 

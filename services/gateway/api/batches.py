@@ -68,7 +68,7 @@ async def create_batch(call: Call[Gateway]) -> Reply:
         size=len(inputs),
         created_at=datetime.now(UTC),
     )
-    limits = call.app.directory.limits_of(deployment)
+    limits = call.app.directory.limits_of(deployment, caller)
     if limits and await _known(call, batch) is None:
         await call.app.gate.charge(batch.workspace, batch.size, limits)
     await _record(call, batch, caller.key_id)
