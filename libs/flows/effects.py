@@ -61,6 +61,22 @@ class ModelAnswer(msgspec.Struct, frozen=True, kw_only=True):
     cost_usd: float
 
 
+class SearchCall(msgspec.Struct, frozen=True, kw_only=True):
+    """One search for the `k` documents of a collection that fit `query` best; answered by a list of `Passage`."""
+
+    collection: str
+    query: str
+    k: int
+
+
+class Passage(TypedDict):
+    """A document that was found, best first; scores lie in [0, 1]."""
+
+    text: str
+    score: float
+    metadata: dict[str, Any]
+
+
 class Compute(msgspec.Struct, frozen=True, kw_only=True):
     """A pure function too slow for the event loop: the executor calls `function(*args)` in a worker thread.
 
@@ -71,5 +87,5 @@ class Compute(msgspec.Struct, frozen=True, kw_only=True):
     args: tuple[Any, ...]
 
 
-Effect: TypeAlias = HttpCall | ModelCall | Compute
+Effect: TypeAlias = HttpCall | ModelCall | SearchCall | Compute
 Steps: TypeAlias = Generator[Effect, Any, Any]

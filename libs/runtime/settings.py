@@ -37,6 +37,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int = 256
     """Runs that one executor holds at the same time."""
     max_body_bytes: int = 10 * 1024 * 1024
+    max_file_bytes: int = 25 * 1024 * 1024
+    """The largest file that may be uploaded, or fetched for a run."""
+    file_types: str = ""
+    """Content types that files may have, such as `text/*,application/pdf`; empty: any."""
+    embedding_model: str = ""
+    """`provider/model` by which collections are searched; empty: they are searched by words."""
     sync_timeout_seconds: float = 300.0
     """How long a synchronous call waits before it is answered 202 with the run."""
     drain_seconds: float = 8.0

@@ -1,5 +1,5 @@
 -- name: begin_file
-INSERT INTO files (id, workspace, name, content_type, expires_at) VALUES ($1, $2, $3, $4, now() + $5);
+INSERT INTO files (id, workspace, name, content_type, expires_at) VALUES ($1, $2, $3, $4, now() + $5::interval);
 
 -- name: write_chunk
 INSERT INTO file_chunks (file_id, number, bytes) VALUES ($1, $2, $3);

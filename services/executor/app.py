@@ -17,7 +17,7 @@ from libs.runtime.listener import health_only
 from libs.runtime.settings import Settings
 from services.executor.effects import Performer
 from services.executor.models import Models, providers
-from services.executor.models.settings import read_endpoints
+from libs.runtime.providers import read_endpoints
 from services.executor.runs import Runs
 
 DURABLE = "executors"

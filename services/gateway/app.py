@@ -25,6 +25,7 @@ from libs.runtime.sql import read_migrations
 from services.gateway.admission.gate import Gate
 from services.gateway.api import ROUTES
 from services.gateway.cache import Cache
+from services.gateway.dialects import SLASHED
 from services.gateway.directory import Directory, account_of
 from services.gateway.feeder import Feeder, feeders
 from services.gateway.pages import page_routes

@@ -63,6 +63,7 @@ def test_the_catalogue_has_every_type_with_a_schema_that_accepts_its_config() ->
         "prompt": {"model": "echo/echo", "prompt": "x"},
         "http_request": {"url": "https://h.test"},
         "web_scraper": {"url": "https://h.test"},
+        "retriever": {"collection": "docs", "query": "x"},
         "api_output": {"value": 1},
     }
     listed = {each["type"]: each for each in node_types()}
@@ -74,4 +75,9 @@ def test_the_catalogue_has_every_type_with_a_schema_that_accepts_its_config() ->
         assert not check.is_valid({**config, "surplus": 1})
         assert listed[name]["title"]
         assert listed[name]["description"]
-    assert [name for name in listed if listed[name]["effects"]] == ["prompt", "http_request", "web_scraper"]
+    assert [name for name in listed if listed[name]["effects"]] == [
+        "prompt",
+        "http_request",
+        "web_scraper",
+        "retriever",
+    ]

@@ -11,6 +11,7 @@ from libs.flows.nodes.condition import Condition
 from libs.flows.nodes.http_request import HttpRequest
 from libs.flows.nodes.node import Node
 from libs.flows.nodes.prompt import Prompt
+from libs.flows.nodes.retriever import Retriever
 from libs.flows.nodes.template import Template
 from libs.flows.nodes.transform import Transform
 from libs.flows.nodes.web_scraper import WebScraper
@@ -23,6 +24,7 @@ AnyNode: TypeAlias = (
     | Prompt
     | HttpRequest
     | WebScraper
+    | Retriever
     | ApiOutput
 )  # fmt: skip
 

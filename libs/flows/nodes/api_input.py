@@ -11,6 +11,7 @@ from libs.flows.nodes.node import Config, Node
 from libs.flows.schemas import schema_faults, validator
 from libs.flows.scope import Scope
 from libs.flows.sources import Sources
+from libs.runtime.media_types import is_pattern
 
 
 class ApiInputConfig(Config, frozen=True, kw_only=True):
@@ -80,6 +81,11 @@ def _check_field(field: Field, pointer: str, sources: Sources) -> None:
 
 def _check_choices(field: Field, pointer: str, sources: Sources) -> None:
     if field.enum is UNSET:
+        return
+    if field.type == "file":
+        for at, choice in enumerate(field.enum):
+            if not isinstance(choice, str) or not is_pattern(choice):
+                sources.fault(f"{pointer}/enum/{at}", "must be a content type, such as `text/plain` or `image/*`")
         return
     check = validator(field_schema(msgspec.structs.replace(field, enum=UNSET)))
     for at, choice in enumerate(field.enum):

@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from msgspec import UNSET, Meta, UnsetType
 
 from libs.flows.nodes.node import Config
+from libs.runtime.media_types import matches
 
 FieldType = Literal["string", "number", "integer", "boolean", "object", "array", "file"]
 Length = Annotated[int, Meta(ge=0, le=2**31)]
@@ -21,7 +22,8 @@ class Field(Config, frozen=True, kw_only=True):
     """One named value of the input.
 
     `min_length` and `max_length` count characters, an array's items, an object's members or a file's bytes;
-    `pattern` is searched for anywhere in the string, as JSON Schema does, by an engine of linear time.
+    `pattern` is searched for anywhere in the string, as JSON Schema does, by an engine of linear time. The `enum`
+    of a file lists content types, such as `text/plain` or `image/*`, and is checked when the file is read.
     """
 
     CHECKS: ClassVar[frozenset[str]] = frozenset({"enum", "pattern", "min_length", "max_length", "minimum", "maximum"})
@@ -45,7 +47,8 @@ def field_schema(field: Field) -> dict[str, Any]:
     schema = _type_schema(field)
     if field.description:
         schema["description"] = field.description
-    for keyword, value in (("enum", field.enum), ("pattern", field.pattern), ("default", field.default)):
+    enum = UNSET if field.type == "file" else field.enum
+    for keyword, value in (("enum", enum), ("pattern", field.pattern), ("default", field.default)):
         if value is not UNSET:
             schema[keyword] = value
     for keyword, bound in (("minimum", field.minimum), ("maximum", field.maximum)):
@@ -95,6 +98,17 @@ def file_value(value: Any) -> Any:
     return {"url": value} if value.lower().startswith(("http://", "https://")) else {"file_id": value}
 
 
+def file_fault(field: Field, size: int, content_type: str) -> str | None:
+    """What keeps a file, once it is known, from being a value of the field; None where nothing does."""
+    if field.max_length is not UNSET and size > field.max_length:
+        return f"is larger than {field.max_length} bytes"
+    if field.min_length is not UNSET and size < field.min_length:
+        return f"is smaller than {field.min_length} bytes"
+    if field.enum is not UNSET and not matches(content_type, field.enum):
+        return f"is {content_type}, not one of {', '.join(field.enum)}"
+    return None
+
+
 def inapplicable(field: Field) -> list[str]:
     """The checks that a field of this type can't have, such as a `pattern` on a number."""
     allowed = {"enum"}
@@ -112,7 +126,7 @@ def sample_value(field: Field) -> Any:
     for value in (field.test_value, field.default):
         if value is not UNSET:
             return value
-    if field.enum is not UNSET:
+    if field.enum is not UNSET and field.type != "file":
         return field.enum[0]
     plain = {"number": 1.0, "integer": 1, "boolean": True, "object": {}, "array": []}
     if field.type == "file":

@@ -8,7 +8,7 @@ from libs.flows.effects import ModelAnswer, ModelCall
 from libs.runtime.failures import Terminal
 from services.executor.models.echo import Echo
 from services.executor.models.openai import OpenAI
-from services.executor.models.settings import Endpoint
+from libs.runtime.providers import Endpoint
 
 OnDelta = Callable[[str, str], Awaitable[None]]
 """Called with more text and more reasoning as they come; either may be empty."""

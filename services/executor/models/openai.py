@@ -13,7 +13,7 @@ from libs.egress import Egress, Request, Streamed
 from libs.flows.effects import ModelAnswer, ModelCall
 from libs.runtime.failures import Retryable, Terminal
 from services.executor.models.prices import cost_usd
-from services.executor.models.settings import Endpoint
+from libs.runtime.providers import Endpoint
 
 _MAX_ANSWER_BYTES = 16 * 1024 * 1024
 _MAX_LINE_BYTES = 1024 * 1024

@@ -20,6 +20,7 @@ from libs.events.broker import Broker, Unavailable
 from libs.events.log import Conflict, EventLog, append_message, last_message
 from libs.events.managed import Limits
 from libs.events.subjects import LEDGERS, RunKey, ledger_subject
+from libs.runtime.ids import new_id
 from services.gateway.admission.ledger import (
     WORKSPACE,
     Ledger,
@@ -191,6 +192,7 @@ class Gate:
             desk.sequence, desk.ledger = message.sequence, msgspec.json.decode(message.payload, type=Ledger)
 
     async def _store(self, workspace: str, desk: _Desk, ledger: Ledger) -> None:
+        ledger = msgspec.structs.replace(ledger, stamp=new_id("adm"))
         desk.sequence = await append_message(
             self._broker,
             LEDGERS,

@@ -34,6 +34,8 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """All accounts of a workspace."""
 
     accounts: dict[str, Account] = {}
+    stamp: str = ""
+    """Made for each message: an append is known for one's own by its bytes, and two gateways may decide alike."""
 
 
 class Want(msgspec.Struct, frozen=True, kw_only=True):

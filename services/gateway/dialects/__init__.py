@@ -4,6 +4,8 @@ All of them accept runs through `services.gateway.acceptance`, so idempotency, s
 A dialect is one file and one line here.
 """
 
+import msgspec
+
 from libs.edge.routes import Route
 from services.gateway.dialects import aicuflow, evaligo, flowai, fluxprompt, langflow
 
@@ -14,3 +16,12 @@ ROUTES: tuple[Route, ...] = (
     *flowai.ROUTES,
     *fluxprompt.ROUTES,
 )
+
+
+def _slashed(route: Route) -> Route:
+    path = route.path.removesuffix("/") if route.path.endswith("/") else f"{route.path}/"
+    return msgspec.structs.replace(route, path=path)
+
+
+SLASHED: tuple[Route, ...] = tuple(map(_slashed, ROUTES))
+"""The same with a slash at the end more or less: served, for a redirect would lose a POST's body, but not documented."""

@@ -1,6 +1,6 @@
 """aicuflow: `POST /node/deployment-trigger/{id}/`, input in `input_data`, answers in a `status`/`data` envelope."""
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -20,16 +20,24 @@ class TriggerBody(msgspec.Struct, frozen=True, kw_only=True):
 class TriggerData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What became of the run. `output_data` and `duration_seconds` are there when it was waited for."""
 
-    status: str
+    status: Literal["queued", "completed"]
     job_id: str
     output_data: Any = msgspec.UNSET
     duration_seconds: float | msgspec.UnsetType = msgspec.UNSET
 
 
+class TriggerError(msgspec.Struct, frozen=True, kw_only=True):
+    """The same for an error: the seed's clients look at `status` and show `message`."""
+
+    status: Literal["error"] = "error"
+    message: str
+    code: str
+
+
 class TriggerAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The seed's envelope."""
 
-    status: str
+    status: Literal["success"]
     data: TriggerData
     message: str | msgspec.UnsetType = msgspec.UNSET
 
@@ -46,19 +54,17 @@ async def trigger(call: Call[Gateway]) -> Reply:
         data = TriggerData(status="queued", job_id=accepted.run.run_id)
         answer = TriggerAnswer(status="success", message="The flow was triggered.", data=data)
         return Reply(status=202, body=answer, headers=headers_of(accepted))
-    must_have_completed(run)
+    must_have_completed(run, headers_of(accepted))
     data = TriggerData(
         status="completed", job_id=run.id, output_data=run.output, duration_seconds=run.duration_seconds or 0.0
     )
     return Reply(body=TriggerAnswer(status="success", data=data), headers=headers_of(accepted))
 
 
-ERRORS = envelope(lambda problem, _: {"status": "error", "message": problem.detail, "code": code_of(problem)})
-
-ROUTES = tuple(
+ROUTES = (
     Route(
         method="POST",
-        path=f"/node/deployment-trigger/{{deployment_id}}{slash}",
+        path="/node/deployment-trigger/{deployment_id}/",
         handler=trigger,
         summary="aicuflow: run a deployment",
         tag="dialects",
@@ -67,7 +73,7 @@ ROUTES = tuple(
         body=TriggerBody,
         answer=TriggerAnswer,
         headers=IDEMPOTENCY,
-        errors=ERRORS,
-    )
-    for slash in ("/", "")
+        error=TriggerError,
+        errors=envelope(lambda problem, _: TriggerError(message=problem.detail, code=code_of(problem))),
+    ),
 )

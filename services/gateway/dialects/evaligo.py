@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from libs.edge.problems import Problem
 from libs.edge.routes import Call, Reply, Route
 from libs.edge.run_events import RUN_HEADER
 from libs.events.run import Run
@@ -19,7 +20,7 @@ _STATUS = {"queued": "queued", "running": "processing", "completed": "completed"
 
 
 class Submitted(msgspec.Struct, frozen=True, kw_only=True):
-    """The receipt."""
+    """The receipt. It is the same when the job is asked for again with the same `Idempotency-Key`."""
 
     job_id: str
     status: str
@@ -30,6 +31,21 @@ class JobResult(msgspec.Struct, frozen=True, kw_only=True):
     """What a completed job came to."""
 
     output: Any
+
+
+class JobFault(msgspec.Struct, frozen=True, kw_only=True):
+    """One field that does not fit; an empty name is the whole body."""
+
+    field: str
+    message: str
+
+
+class JobError(msgspec.Struct, frozen=True, kw_only=True):
+    """What went wrong, and for bad input where."""
+
+    error: str
+    code: str
+    details: list[JobFault]
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -77,13 +93,9 @@ def _job(run: Run) -> Job:
     )
 
 
-ERRORS = envelope(
-    lambda problem, _: {
-        "error": problem.detail,
-        "code": problem.code,
-        "details": [{"field": each.pointer.removeprefix("/"), "message": each.detail} for each in problem.errors],
-    }
-)
+def _error(problem: Problem, _: str) -> JobError:
+    details = [JobFault(field=each.pointer.removeprefix("/"), message=each.detail) for each in problem.errors]
+    return JobError(error=problem.detail, code=problem.code, details=details)
 
 ROUTES = (
     Route(
@@ -98,7 +110,8 @@ ROUTES = (
         answer=Submitted,
         status=202,
         headers=IDEMPOTENCY,
-        errors=ERRORS,
+        error=JobError,
+        errors=envelope(_error),
     ),
     Route(
         method="GET",
@@ -108,6 +121,7 @@ ROUTES = (
         tag="dialects",
         permission=None,
         answer=Job,
-        errors=ERRORS,
+        error=JobError,
+        errors=envelope(_error),
     ),
 )
