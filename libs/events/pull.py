@@ -3,11 +3,10 @@
 A pull asks the server for so many messages, which it sends as they appear until the pull's time is over. One pull
 after the other is kept standing, and what was asked for is counted when deciding to ask: a burst then causes one
 new pull and not one for each message. After a reconnect the server has forgotten all pulls; they are asked anew. It
-may forget one without a word, too (another server leads now): so each pull has a heartbeat.
+may forget one without a word, too (another server leads now): so pulls have heartbeats.
 """
 
 import asyncio
-import itertools
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -16,9 +15,11 @@ import structlog
 from libs.events.broker import Broker, Msg, Unavailable
 
 _EXPIRES_SECONDS = 20.0
-_HEARTBEAT_SECONDS = 2.0
+_HEARTBEAT_SECONDS = 1.0
 _SILENCE_SECONDS = 3 * _HEARTBEAT_SECONDS
-"""A pull of which nothing was heard for so long is forgotten."""
+"""After so long without a word the server has forgotten the pulls."""
+
+_LOOK_SECONDS = 1.0
 
 log = structlog.get_logger()
 
@@ -82,21 +83,20 @@ class StandingPull:
         self._room = room
         self._on_message = on_message
         self._wake = asyncio.Event()
-        self._numbers = itertools.count()
-        self._asked: dict[str, int] = {}
-        self._deadlines: dict[str, float] = {}
+        self._standing = 0
+        self._pulls = 0
         self._lost: str | None = None
         self.last_contact = asyncio.get_running_loop().time()
 
     def wake(self) -> None:
         """Look again whether there is room for a pull."""
-        self._wake.set()
+        if self._lacking():
+            self._wake.set()
 
     def renew(self) -> None:
         """Forget what was asked: after a reconnect nobody remembers it."""
-        self._asked.clear()
-        self._deadlines.clear()
-        self.wake()
+        self._standing = 0
+        self._wake.set()
 
     async def run(self) -> None:
         """Pull until cancelled; on leaving, what the server had already sent is still handed on."""
@@ -108,63 +108,63 @@ class StandingPull:
                 self._wake.clear()
                 await self._ask(inbox)
                 try:
-                    async with asyncio.timeout(1.0):
+                    async with asyncio.timeout(_LOOK_SECONDS):
                         await self._wake.wait()
                 except TimeoutError:
-                    self._expire()
+                    if asyncio.get_running_loop().time() - self.last_contact > _SILENCE_SECONDS:
+                        self._standing = 0
             raise Lost(self._lost)
         finally:
             self._broker.forget_reconnect(self.renew)
             await self._broker.drain(subscription)
 
+    def _lacking(self) -> int:
+        """How many to ask for now. One large pull, renewed when half of it is used, is the cheapest for the server."""
+        lacking = self._room() - self._standing
+        return lacking if lacking > self._standing else 0
+
     async def _ask(self, inbox: str) -> None:
-        standing = sum(self._asked.values())
-        room = self._room() - standing
-        # One large pull at a time, renewed when half of it is used, is the cheapest for the server.
-        if room <= 0 or (standing and standing >= room):
+        lacking = self._lacking()
+        if not lacking:
             return
-        pull = str(next(self._numbers))
-        body = {"batch": room, "expires": int(_EXPIRES_SECONDS * 1e9), "idle_heartbeat": int(_HEARTBEAT_SECONDS * 1e9)}
-        self._asked[pull] = room
-        self._deadlines[pull] = asyncio.get_running_loop().time() + _SILENCE_SECONDS
+        body = {
+            "batch": lacking,
+            "expires": int(_EXPIRES_SECONDS * 1e9),
+            "idle_heartbeat": int(_HEARTBEAT_SECONDS * 1e9),
+        }
         try:
-            await self._broker.publish_with_reply(self._subject, msgspec.json.encode(body), f"{inbox}.{pull}")
+            await self._broker.publish_with_reply(
+                self._subject, msgspec.json.encode(body), f"{inbox}.{self._pulls + 1}"
+            )
         except Unavailable:
-            self._forget(pull)
+            return
+        self._pulls += 1
+        self._standing += lacking
 
     async def _heard(self, message: Msg) -> None:
         self.last_contact = asyncio.get_running_loop().time()
-        pull = message.subject.rpartition(".")[2]
-        if pull in self._deadlines:
-            self._deadlines[pull] = self.last_contact + _SILENCE_SECONDS
         headers = message.headers or {}
         if "Status" in headers and not message.reply:
-            self._on_status(pull, headers["Status"], headers.get("Description", ""))
+            self._on_status(int(message.subject.rpartition(".")[2]), headers)
             return
-        if pull in self._asked:
-            self._asked[pull] -= 1
-            if self._asked[pull] <= 0:
-                self._forget(pull)
-                self.wake()
+        # Which pull a message answers it does not tell: so their sum is counted.
+        self._standing = max(0, self._standing - 1)
         await self._on_message(read_delivery(message))
-
-    def _on_status(self, pull: str, status: str, description: str) -> None:
-        if status == "100":
-            return
-        self._forget(pull)
-        if status == "503" or (status == "409" and "Consumer Deleted" in description):
-            self._lost = "nobody answers for the consumer" if status == "503" else description
-        elif status != "408":
-            # Asked again with the next look, a second from now: whatever it was, it is not cured at once.
-            log.warning("a pull ended early", status=status, description=description)
-            return
         self.wake()
 
-    def _expire(self) -> None:
-        now = asyncio.get_running_loop().time()
-        for pull in [pull for pull, deadline in self._deadlines.items() if deadline < now]:
-            self._forget(pull)
-
-    def _forget(self, pull: str) -> None:
-        self._asked.pop(pull, None)
-        self._deadlines.pop(pull, None)
+    def _on_status(self, pull: int, headers: dict[str, str]) -> None:
+        status, description = headers["Status"], headers.get("Description", "")
+        if status == "100":
+            return
+        if status == "503":
+            self._lost = "nobody answers for the consumer"
+            self._wake.set()
+            return
+        # The newest pull is over: so are all before it, whatever was counted.
+        unanswered = int(headers.get("Nats-Pending-Messages", "0"))
+        self._standing = 0 if pull == self._pulls else max(0, self._standing - unanswered)
+        if status == "408":
+            self.wake()
+        else:
+            # Asked again with the next look: whatever it was, it is not cured at once.
+            log.warning("a pull ended early", status=status, description=description)
