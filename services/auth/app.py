@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import structlog
-from aiohttp import web
 
 from libs.events.broker import connect
 from libs.events.topology import converge
-from libs.runtime.health import Readiness, health_routes
+from libs.runtime.health import Readiness
+from libs.runtime.listener import health_only
 from libs.runtime.settings import Settings
 from services.auth.bootstrap import bootstrap
 from services.auth.commands import Commands
@@ -30,7 +30,10 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
     pepper = pepper_of(settings.master_secret)
     serving = asyncio.Event()
     readiness.require("keys", serving.is_set)
-    async with _website(settings, readiness), connect(settings.nats_url, settings.instance, stopping.set) as broker:
+    async with (
+        health_only(readiness, settings.host, settings.port),
+        connect(settings.nats_url, settings.instance, stopping.set) as broker,
+    ):
         readiness.require("broker", lambda: broker.connected)
         await converge(broker, settings.streams, settings.replicas)
         directory = Directory()
@@ -42,19 +45,6 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
             async with Responder(broker, directory, Commands(replica, pepper), pepper).serving():
                 serving.set()
                 yield
-
-
-@asynccontextmanager
-async def _website(settings: Settings, readiness: Readiness) -> AsyncIterator[None]:
-    app = web.Application()
-    app.add_routes(health_routes(readiness))
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, settings.host, settings.port).start()
-        yield
-    finally:
-        await runner.cleanup()
 
 
 @asynccontextmanager
