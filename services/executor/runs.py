@@ -59,7 +59,9 @@ class Runs:
         if state.end is None:
             flow = await self._flow(run, state)
             journal = Journal(self._log, run, state, sequence, self._executor, append.trace)
-            await self._work(run, Execution(flow, journal, self._performer, self._executor, facts_of(state)), journal)
+            execution = Execution(flow, journal, self._performer, self._executor, facts_of(state))
+            if not await self._work(run, execution, journal):
+                return
         if state.end is not None:
             await self._answer(append.reply, state.end)
 
@@ -96,24 +98,31 @@ class Runs:
             self._cancelled.add(run_id)
             working[1].cancel()
 
-    async def _work(self, run: RunKey, execution: Execution, journal: Journal) -> None:
+    async def _work(self, run: RunKey, execution: Execution, journal: Journal) -> bool:
+        """Whether the end that the journal has is the run's: whoever else ended it has told those who wait."""
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("runs are worked on in tasks")
+        if run.run_id in self._working:
+            # The lease ran out while this process could not renew it, and the run came back to it.
+            raise Superseded
         self._working[run.run_id] = (run, task)
         try:
             with _active.track_inprogress():
                 await execution.run()
             self._ended(journal.state)
+            return True
         except Conflict as conflict:
             if parse_run_subject(conflict.last.subject)[1] is not Kind.ENDED:
                 raise Superseded from None
             log.info("run ended elsewhere", run_id=run.run_id)
+            return False
         except asyncio.CancelledError:
             if run.run_id not in self._cancelled:
                 raise
             task.uncancel()
             log.info("run stopped", run_id=run.run_id)
+            return False
         finally:
             self._working.pop(run.run_id, None)
             self._cancelled.discard(run.run_id)

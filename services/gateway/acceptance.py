@@ -97,16 +97,17 @@ async def accept(call: Call[Gateway], deployment: Deployment, asked: Asked, *, w
         by=call.caller.key_id,
         events=[requested],
         address=call.address,
-        trace=call.request.headers.get("traceparent"),
+        trace=call.trace,
         reply=app.waiting.gateway if waits else None,
         fingerprint=fingerprint(asked.body) if key else None,
     )
-    expected = waits and app.waiting.expect(run)
+    if waits:
+        app.waiting.expect(run)
     accepted = Accepted(run=run, requested=requested, deployment=deployment, mode=mode, replayed=False)
     try:
         await app.log.append(run, Kind.REQUESTED, append, after=0, patience_seconds=_PATIENCE_SECONDS)
     except (Conflict, TooLarge, Unavailable) as error:
-        if expected:
+        if waits:
             app.waiting.forget(run)
         return await _not_appended(app, accepted, append, error)
     return accepted

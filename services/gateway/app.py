@@ -31,6 +31,8 @@ from services.gateway.waiting import waiting
 
 _SCHEMA = Path(__file__).parent / "read_models" / "schema"
 _DATABASE_GRACE_SECONDS = 10.0
+_WAIT_SHARE = 0.8
+"""Of the time that a stopping gateway has: until then callers wait for their runs, then they are told to look again."""
 
 
 @asynccontextmanager
@@ -68,6 +70,7 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
                 async with listen(app, settings.host, settings.port, settings.drain_seconds):
                     yield
                     streams.end()
+                    asyncio.get_running_loop().call_later(settings.drain_seconds * _WAIT_SHARE, waiters.leave)
             finally:
                 for task in background:
                     task.cancel()

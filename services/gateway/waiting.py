@@ -6,9 +6,12 @@ and sending), so whoever has waited for a while asks the log.
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
+
+import msgspec
 
 from libs.events.broker import Broker, Msg, Unavailable
+from libs.events.follow import follow
 from libs.events.log import EventLog
 from libs.events.run_events import RunCancelled, RunCompleted, RunEnd, RunFailed, decode_event, last_event
 from libs.events.subjects import ANY, RunKey, answer_subject
@@ -17,32 +20,52 @@ _FIRST_LOOK_SECONDS = 1.0
 _LOOK_SECONDS = 5.0
 
 
+class _Expected(msgspec.Struct):
+    """One run: its end, None when callers are to wait no longer, and how many calls wait for it."""
+
+    end: asyncio.Future[RunEnd | None]
+    calls: int = 0
+
+
 class Waiting:
     """The runs this gateway waits for. Made by `waiting`."""
 
     def __init__(self, log: EventLog, gateway: str) -> None:
         self.gateway = gateway
         self._log = log
-        self._expected: dict[str, asyncio.Future[RunEnd]] = {}
+        self._expected: dict[str, _Expected] = {}
+        self._following: set[asyncio.Timeout] = set()
 
-    def expect(self, run: RunKey) -> bool:
+    def expect(self, run: RunKey) -> None:
         """Begin to listen for the run's end; said before the run is asked for, so that no answer is too early.
 
-        False when somebody here does already: two calls with one `Idempotency-Key`.
+        Calls with one `Idempotency-Key` expect the same run: each of them has to wait or forget.
         """
-        if run.run_id in self._expected:
-            return False
-        self._expected[run.run_id] = asyncio.get_running_loop().create_future()
-        return True
+        expected = self._expected.get(run.run_id)
+        if expected is None:
+            expected = self._expected[run.run_id] = _Expected(asyncio.get_running_loop().create_future())
+        expected.calls += 1
 
     def forget(self, run: RunKey) -> None:
-        """Listen no more."""
-        self._expected.pop(run.run_id, None)
+        """Listen no more, unless for another call."""
+        expected = self._expected[run.run_id]
+        expected.calls -= 1
+        if not expected.calls:
+            del self._expected[run.run_id]
+
+    def leave(self) -> None:
+        """This process is about to end: let go of everybody who waits, while they can still be answered."""
+        for expected in self._expected.values():
+            if not expected.end.done():
+                expected.end.set_result(None)
+        for limit in self._following:
+            if not limit.expired():
+                limit.reschedule(asyncio.get_running_loop().time())
 
     async def end(self, run: RunKey, seconds: float) -> RunEnd | None:
         """The end of a run that is expected, or None when `seconds` pass without it."""
         loop = asyncio.get_running_loop()
-        future = self._expected[run.run_id]
+        future = self._expected[run.run_id].end
         deadline = loop.time() + seconds
         look = _FIRST_LOOK_SECONDS
         try:
@@ -57,6 +80,20 @@ class Waiting:
         finally:
             self.forget(run)
 
+    async def end_of_earlier(self, run: RunKey, seconds: float) -> RunEnd | None:
+        """The same for a run that another call asked for, perhaps elsewhere: nobody sends its end here."""
+        limit = asyncio.timeout(seconds)
+        self._following.add(limit)
+        try:
+            async with limit, aclosing(follow(self._log, run)) as events:
+                async for _ in events:
+                    pass
+        except TimeoutError:
+            return None
+        finally:
+            self._following.discard(limit)
+        return await self._look(run)
+
     async def _look(self, run: RunKey) -> RunEnd | None:
         try:
             stored = await self._log.end(run)
@@ -66,10 +103,12 @@ class Waiting:
 
     async def on_answer(self, message: Msg) -> None:
         """The subscriber of this gateway's answers."""
-        future = self._expected.get(message.subject.rpartition(".")[2])
+        expected = self._expected.get(message.subject.rpartition(".")[2])
+        if expected is None or expected.end.done():
+            return
         event = decode_event(message.data)
-        if future is not None and not future.done() and isinstance(event, RunCompleted | RunFailed | RunCancelled):
-            future.set_result(event)
+        if isinstance(event, RunCompleted | RunFailed | RunCancelled):
+            expected.end.set_result(event)
 
 
 def read_end(payload: bytes) -> RunEnd | None:

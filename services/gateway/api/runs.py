@@ -1,7 +1,5 @@
 """Runs: ask for one, wait for it, watch it, find it, cancel it."""
 
-import asyncio
-from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -13,16 +11,14 @@ from libs.edge.problems import Problem
 from libs.edge.routes import Call, Reply, Route, require
 from libs.edge.run_events import RUN_HEADER, readable_run, stream_run
 from libs.events.broker import Unavailable
-from libs.events.follow import follow
 from libs.events.log import Conflict
 from libs.events.managed import Mode
 from libs.events.run import Run, RunState, close, ended_run, evolve, fold, run_of
-from libs.events.run_events import Append, RunEnd, encode_event
+from libs.events.run_events import Append, encode_event
 from libs.events.subjects import CANCEL, Kind, RunKey, answer_subject
 from services.gateway.acceptance import Accepted, Asked, accept, find_deployment
 from services.gateway.read_models.runs import RunQuery
 from services.gateway.state import Gateway
-from services.gateway.waiting import read_end
 
 _REPLAYED = "Idempotent-Replayed"
 _CANCEL_TRIES = 50
@@ -73,32 +69,27 @@ async def start_run(call: Call[Gateway]) -> Reply | web.StreamResponse:
 async def _finished(app: Gateway, accepted: Accepted) -> Reply:
     """Wait for the run's end; past the deployment's time, answer with the run as it is."""
     seconds = accepted.deployment.sync_timeout_seconds or app.settings.sync_timeout_seconds
-    if accepted.replayed:
-        end = await _end_of_earlier(app, accepted.run, seconds)
-    else:
-        end = await app.waiting.end(accepted.run, seconds)
+    wait = app.waiting.end_of_earlier if accepted.replayed else app.waiting.end
+    end = await wait(accepted.run, seconds)
     if end is None:
-        return await _submitted(app, accepted)
+        return await _submitted(app, accepted, moved=True)
     run = ended_run(accepted.run.run_id, accepted.requested.data, accepted.requested.at, end)
     return Reply(body=run, headers=_headers(accepted))
 
 
-async def _end_of_earlier(app: Gateway, run: RunKey, seconds: float) -> RunEnd | None:
-    """The end of a run whose executor does not know that this gateway waits."""
-    try:
-        async with asyncio.timeout(seconds), aclosing(follow(app.log, run)) as events:
-            async for _ in events:
-                pass
-    except TimeoutError:
-        return None
-    stored = await app.log.end(run)
-    return None if stored is None else read_end(stored.payload)
-
-
-async def _submitted(app: Gateway, accepted: Accepted) -> Reply:
-    run = run_of((await _read(app, accepted.run))[0]) if accepted.replayed else _queued(accepted)
+async def _submitted(app: Gateway, accepted: Accepted, *, moved: bool = False) -> Reply:
+    """The run as it is; `moved`: it may have begun since it was accepted, so the log is asked."""
+    run = await _as_it_is(app, accepted) if moved or accepted.replayed else _queued(accepted)
     location = f"/v1/runs/{accepted.run.run_id}"
     return Reply(status=202, body=run, headers={"Location": location, **_headers(accepted)})
+
+
+async def _as_it_is(app: Gateway, accepted: Accepted) -> Run:
+    try:
+        return run_of((await _read(app, accepted.run))[0])
+    except Unavailable:
+        # The run exists, whatever cannot be read of it now: an error would make the caller ask for another one.
+        return _queued(accepted)
 
 
 def _queued(accepted: Accepted) -> Run:
@@ -141,7 +132,7 @@ async def _cancel(app: Gateway, run: RunKey, by: str, address: str) -> RunState:
     for _ in range(_CANCEL_TRIES):
         state, sequence = await _read(app, run)
         if state.end is not None:
-            raise Problem("conflict", "The run has already ended.")
+            raise Problem("conflict", "The run has already ended.", headers={RUN_HEADER: run.run_id})
         events = close(state, await _nodes(app, run, state), None, datetime.now(UTC))
         append = Append(by=by, address=address, events=events)
         try:
@@ -190,6 +181,7 @@ ROUTES = (
         permission="execute",
         body=RunBody,
         answer=Run,
+        also={202: "The run was accepted and goes on; `Location` says where to ask for it."},
         content_types=("application/json", "text/event-stream"),
         headers=IDEMPOTENCY,
     ),
