@@ -86,7 +86,7 @@ class StandingPull:
         self._standing = 0
         self._pulls = 0
         self._lost: str | None = None
-        self.last_contact = asyncio.get_running_loop().time()
+        self._quiet_since = asyncio.get_running_loop().time()
 
     def wake(self) -> None:
         """Look again whether there is room for a pull."""
@@ -111,7 +111,7 @@ class StandingPull:
                     async with asyncio.timeout(_LOOK_SECONDS):
                         await self._wake.wait()
                 except TimeoutError:
-                    if asyncio.get_running_loop().time() - self.last_contact > _SILENCE_SECONDS:
+                    if asyncio.get_running_loop().time() - self._quiet_since > _SILENCE_SECONDS:
                         self._standing = 0
             raise Lost(self._lost)
         finally:
@@ -140,9 +140,10 @@ class StandingPull:
             return
         self._pulls += 1
         self._standing += lacking
+        self._quiet_since = asyncio.get_running_loop().time()
 
     async def _heard(self, message: Msg) -> None:
-        self.last_contact = asyncio.get_running_loop().time()
+        self._quiet_since = asyncio.get_running_loop().time()
         headers = message.headers or {}
         if "Status" in headers and not message.reply:
             self._on_status(int(message.subject.rpartition(".")[2]), headers)
@@ -156,8 +157,8 @@ class StandingPull:
         status, description = headers["Status"], headers.get("Description", "")
         if status == "100":
             return
-        if status == "503" or "Consumer Deleted" in description:
-            self._lost = description or "nobody answers for the consumer"
+        if status == "503":
+            self._lost = "nobody answers for the consumer"
             self._wake.set()
             return
         # The newest pull is over: so are all before it, whatever was counted.

@@ -120,7 +120,7 @@ async def accept(
         by=caller.key_id,
         events=[requested],
         address=call.address,
-        trace=call.request.headers.get("traceparent"),
+        trace=call.trace,
         reply=app.waiting.gateway if waits else None,
         fingerprint=fingerprint(asked.body) if key else None,
     )

@@ -1,5 +1,7 @@
 """What is said of a run that was accepted: its end, waited for, or how it stands. Every dialect renders from these."""
 
+import msgspec
+
 from libs.edge.problems import Problem
 from libs.edge.routes import Call
 from libs.edge.run_events import RUN_HEADER, readable_run
@@ -7,8 +9,9 @@ from libs.events.broker import Unavailable
 from libs.events.run import Run, RunState, ended_run, fold, run_of
 from libs.events.run_events import RunEnd
 from libs.events.subjects import RunKey
+from libs.flows import CompiledFlow
 from libs.runtime.ids import is_token
-from services.gateway.acceptance import Accepted
+from services.gateway.acceptance import Accepted, deployed_flow
 from services.gateway.state import Gateway
 
 _REPLAYED = "Idempotent-Replayed"
@@ -33,6 +36,12 @@ async def finished(app: Gateway, accepted: Accepted) -> Run | None:
 def ended(accepted: Accepted, end: RunEnd) -> Run:
     """The run as its end has it."""
     return ended_run(accepted.run.run_id, accepted.requested.data, accepted.requested.at, end)
+
+
+async def flow_of(app: Gateway, accepted: Accepted) -> CompiledFlow:
+    """The version that the run is of: one that was asked for before may be of an earlier one than is deployed now."""
+    version = accepted.requested.data.version
+    return await deployed_flow(app, msgspec.structs.replace(accepted.deployment, version=version))
 
 
 async def standing(app: Gateway, accepted: Accepted, *, moved: bool = False) -> Run:

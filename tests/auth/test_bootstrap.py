@@ -1,6 +1,7 @@
 """The root workspace and the admin key of the environment, over starts and restarts."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
@@ -12,6 +13,11 @@ from libs.events.broker import Broker, connect
 from libs.events.log import read_range
 from libs.events.managed import decode_change
 from libs.events.subjects import MANAGEMENT
+from libs.events.topology import converge
+from services.auth.bootstrap import bootstrap
+from services.auth.directory import Directory
+from services.auth.replica import Replica
+from tests.auth.samples import NOW, PEPPER
 from tests.auth.service import ADMIN_KEY, actor_for, running_auth, sign_in
 
 OTHER_KEY = "sk-another-admin-key-of-these-tests-1"
@@ -42,6 +48,21 @@ async def test_processes_that_start_together_make_one_root(fresh_nats: NatsServe
             await start.__aexit__(None, None, None)
         async with running_auth(fresh_nats.url):
             assert await key_events(broker) == ["key.bootstrapped"]
+
+
+async def test_a_start_that_another_one_overtakes_takes_what_that_one_made(fresh_nats: NatsServer) -> None:
+    async with connect(fresh_nats.url, "test", lambda: None) as broker:
+        await converge(broker, streams=1, replicas=1)
+        directories = [Directory() for _ in range(4)]
+        starts = [
+            bootstrap(Replica(broker, directory), PEPPER, ADMIN_KEY, NOW + timedelta(seconds=number))
+            for number, directory in enumerate(directories)
+        ]
+        await asyncio.gather(*starts)
+        assert await key_events(broker) == ["key.bootstrapped"]
+        made = [directory.key("ws_root", "key_root") for directory in directories]
+        assert made == [made[0]] * 4
+        assert made[0] is not None
 
 
 async def test_another_admin_key_replaces_the_one_before(fresh_nats: NatsServer) -> None:

@@ -35,6 +35,7 @@ from libs.events.broker import Broker, Msg, Unavailable, connect
 from libs.events.managed import Change, Limits
 from tests.auth.samples import NOW, sample_key
 from tests.auth.service import ADMIN_KEY, Running, actor_for, eventually, running_auth
+from tests.faults.proxy import proxy_to
 
 KEY = "sk-" + "k" * 40
 OTHER = "sk-" + "o" * 40
@@ -172,7 +173,29 @@ async def test_callers_that_want_the_same_share_one_request(nats_server: NatsSer
         assert desk.asked == [KEY]
 
 
-async def test_an_answer_from_before_a_change_is_not_kept(nats_server: NatsServer) -> None:
+async def test_an_answer_from_before_a_change_is_neither_kept_nor_shared(nats_server: NatsServer) -> None:
+    gates = {"early": asyncio.Event(), "late": asyncio.Event()}
+
+    async def held(key: str) -> Granted[Principal] | Refused:
+        if key == KEY:
+            await gates["early" if desk.asked.count(KEY) == 1 else "late"].wait()
+        return await granted(key)
+
+    async with at_desk(nats_server, held) as (desk, callers):
+        early = asyncio.create_task(callers.verify(KEY))
+        await eventually(lambda: KEY in desk.asked)
+        await desk.announce(callers, key_changed())
+        gates["early"].set()
+        await early
+        late = asyncio.create_task(callers.verify(KEY))
+        await eventually(lambda: desk.asked.count(KEY) == 2)
+        gates["late"].set()
+        await late
+        await callers.verify(KEY)
+        assert desk.asked.count(KEY) == 2, "the late answer is kept"
+
+
+async def test_a_request_from_before_a_change_is_not_joined_after_it(nats_server: NatsServer) -> None:
     gate = asyncio.Event()
 
     async def held(key: str) -> Granted[Principal] | Refused:
@@ -187,10 +210,7 @@ async def test_an_answer_from_before_a_change_is_not_kept(nats_server: NatsServe
         late = asyncio.create_task(callers.verify(KEY))
         await eventually(lambda: desk.asked.count(KEY) == 2)
         gate.set()
-        await early
-        await late
-        await callers.verify(KEY)
-        assert desk.asked.count(KEY) == 2, "the late answer is kept, the early one was neither kept nor shared"
+        assert await early == await late == PRINCIPAL
 
 
 async def test_an_announcement_drops_its_key_or_workspace_and_nothing_else(nats_server: NatsServer) -> None:
@@ -247,10 +267,10 @@ async def test_nothing_is_kept_beyond_the_end_of_its_key(nats_server: NatsServer
         assert len(desk.asked) == 2
 
 
-async def test_what_is_kept_is_bounded_and_the_oldest_goes_first(nats_server: NatsServer) -> None:
+async def test_what_is_kept_is_bounded_and_what_was_not_used_goes_first(nats_server: NatsServer) -> None:
     async with at_desk(nats_server) as (desk, callers):
-        await callers.verify(OTHER)
         await callers.verify(KEY)
+        await callers.verify(OTHER)
         for start in range(0, MAX_KEPT, 500):
             await callers.verify(KEY)
             texts = [f"sk-{number:040}" for number in range(start, min(start + 500, MAX_KEPT - 1))]
@@ -359,6 +379,34 @@ async def test_a_gateway_forgets_what_a_process_that_starts_may_have_changed(
         assert message is not None
         assert msgspec.json.decode(message.data, type=Changed) == Changed()
         assert (await callers.verify(ADMIN_KEY)).root
+
+
+async def test_a_process_whose_connection_broke_says_that_anything_may_have_changed(
+    nats_server: NatsServer, broker: Broker
+) -> None:
+    async with proxy_to(nats_server.port) as proxy, running_auth(proxy.url), asyncio.timeout(15):
+        await actor_for(broker)
+        async with broker.listen(CHANGED, 10) as heard:
+            proxy.drop()
+            message = await heard.get()
+        assert message is not None
+        assert msgspec.json.decode(message.data, type=Changed) == Changed()
+        assert (await actor_for(broker)).key_id == "key_root"
+
+
+async def test_a_gateway_whose_connection_broke_asks_again(nats_server: NatsServer, auth: Running) -> None:
+    async with (
+        proxy_to(nats_server.port) as proxy,
+        connect(proxy.url, "gateway", lambda: None) as own,
+        Callers(own) as callers,
+    ):
+        before = await callers.verify(ADMIN_KEY)
+        assert await callers.verify(ADMIN_KEY) is before
+        proxy.drop()
+        await eventually(lambda: not own.connected)
+        await eventually(lambda: own.connected)
+        await own.request("$JS.API.INFO")
+        assert await callers.verify(ADMIN_KEY) is not before
 
 
 async def test_a_verification_from_memory_costs_less_than_five_microseconds(nats_server: NatsServer) -> None:

@@ -22,9 +22,11 @@ from libs.edge.key_management import (
     withdraw_deployment_key,
 )
 from libs.events.auth_calls import (
+    CHANGED,
     MANAGE,
     VERIFY,
     Actor,
+    Changed,
     KeyPatch,
     LimitsPatch,
     NewKey,
@@ -35,7 +37,7 @@ from libs.events.auth_calls import (
 )
 from libs.events.broker import Broker
 from libs.events.log import read_range
-from libs.events.managed import Limits, decode_change
+from libs.events.managed import Limits, decode_change, recall
 from libs.events.subjects import MANAGEMENT
 from tests.auth.service import ADDRESS, ADMIN_KEY, Running, actor_for, running_auth, sign_in
 
@@ -154,6 +156,23 @@ async def test_nobodys_word_is_taken_for_what_a_key_may_do(broker: Broker, admin
         assert refusal.value.code == code
 
 
+async def test_a_key_that_is_no_longer_valid_gives_no_commands(broker: Broker, admin: Actor) -> None:
+    ends = datetime.now(UTC) + timedelta(milliseconds=500)
+    wish = NewKey(name="Admin", permissions=("admin",))
+    expiring = await create_key(broker, admin, msgspec.structs.replace(wish, expires_at=ends.isoformat()))
+    inactive, deleted = [await create_key(broker, admin, wish) for _ in range(2)]
+    actors = [await actor_for(broker, key.key) for key in (expiring, inactive, deleted)]
+    await change_key(broker, admin, inactive.id, KeyPatch(active=False))
+    await delete_key(broker, admin, deleted.id)
+    async with asyncio.timeout(3):
+        while await opens(broker, expiring.key):
+            pass
+    for actor in actors:
+        with pytest.raises(Refusal) as refusal:
+            await list_keys(broker, actor, limit=1)
+        assert refusal.value.code == "unauthorized"
+
+
 async def test_keys_are_listed_newest_first_page_by_page(broker: Broker, admin: Actor) -> None:
     actor = await new_workspace(broker, admin)
     made = [(await create_key(broker, actor, READER)).id for _ in range(4)]
@@ -204,6 +223,20 @@ async def test_what_one_process_changes_the_other_knows(second_auth: Running, br
     for key in (await list_keys(broker, actor, limit=100)).data[:-1]:
         await delete_key(broker, actor, key.id)
         assert key.id not in {left.id for left in (await list_keys(broker, actor, limit=100)).data}
+
+
+async def test_what_another_process_announces_is_taken_before_the_stream_brings_it(
+    broker: Broker, admin: Actor
+) -> None:
+    made = await create_key(broker, admin, READER)
+    subject = f"mgt.{admin.workspace}.key.{made.id}"
+    created = await recall(broker, subject)
+    assert created is not None
+    state = msgspec.structs.replace(created.change.state, active=False)
+    change = msgspec.structs.replace(created.change, state=state)
+    announced = Changed(subject=subject, sequence=created.sequence + 1, change=change)
+    await broker.publish(CHANGED, msgspec.json.encode(announced))
+    assert await refusal_of(broker, made.key) == "unauthorized"
 
 
 async def test_changes_at_the_same_time_are_all_made(second_auth: Running, broker: Broker, admin: Actor) -> None:

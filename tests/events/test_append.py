@@ -145,9 +145,7 @@ async def test_a_refusal_that_stays_is_reported_with_its_reason(broker: Broker, 
     await broker.subscribe(f"full.{run.run_id}", full)
 
     with pytest.raises(Unavailable, match="disk is full"):
-        await append_message(
-            broker, log.stream(run), f"full.{run.run_id}", b"payload", after=0, patience_seconds=0.1
-        )
+        await append_message(broker, log.stream(run), f"full.{run.run_id}", b"payload", after=0, patience_seconds=0.1)
 
 
 async def test_runs_of_two_workspaces_with_one_id_are_two_runs(log: EventLog, run: RunKey) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,13 @@ from tests.faults.proxy import proxy_to
 
 def ignore() -> None:
     """These servers are meant to be lost."""
+
+
+def mute_stream() -> dict[str, Any]:
+    """The stream of a log with one, which says nothing on core NATS of what it stores."""
+    config = event_stream(0, replicas=1, count=1)
+    del config["republish"]
+    return config
 
 
 @pytest.fixture
@@ -134,9 +142,7 @@ async def test_following_waits_for_a_server_that_is_away(
 
 
 async def test_what_is_never_heard_live_is_found_in_the_log(frail_broker: Broker, run: RunKey) -> None:
-    mute = event_stream(0, replicas=1, count=1)
-    del mute["republish"]
-    await api(frail_broker, "STREAM.CREATE.EVENTS_0", mute, dict)
+    await api(frail_broker, "STREAM.CREATE.EVENTS_0", mute_stream(), dict)
     log = EventLog(frail_broker, shards=1)
     after = await log.append(run, Kind.REQUESTED, requested(run), after=0)
     async with asyncio.timeout(10), aclosing(follow(log, run, silence_seconds=0.5)) as events:
@@ -145,3 +151,23 @@ async def test_what_is_never_heard_live_is_found_in_the_log(frail_broker: Broker
         assert [(await anext(events)).seq for _ in range(2)] == [2, 3]
         await log.append(run, Kind.ENDED, completed(run, 4), after=after)
         assert [event.seq async for event in events] == [4]
+
+
+async def test_a_stream_that_cannot_be_read_is_asked_again_soon(frail_broker: Broker, run: RunKey) -> None:
+    """The connection stands, but nobody answers for the stream: as while a cluster elects its leader."""
+    closed = mute_stream() | {"allow_direct": False}
+    await api(frail_broker, "STREAM.CREATE.EVENTS_0", closed, dict)
+    log = EventLog(frail_broker, shards=1)
+    first = await log.append(run, Kind.REQUESTED, requested(run), after=0)
+    await log.append(run, Kind.ENDED, completed(run, 2), after=first)
+    asked = frail_broker.client.stats["out_msgs"]
+
+    async def seen() -> list[int]:
+        return [event.seq async for event in follow(log, run)]
+
+    following = asyncio.create_task(seen())
+    await until_true(lambda: frail_broker.client.stats["out_msgs"] >= asked + 4)
+    assert not following.done()
+    await api(frail_broker, "STREAM.UPDATE.EVENTS_0", mute_stream(), dict)
+    async with asyncio.timeout(5):
+        assert await following == [1, 2]

@@ -101,11 +101,13 @@ async def test_a_stream_that_the_server_refuses_is_named(bare: Broker) -> None:
     del taken["republish"]
     await api(bare, "STREAM.CREATE.SQUATTER", taken, dict)
 
-    with pytest.raises(TopologyError, match="MANAGEMENT.*overlap"):
+    with pytest.raises(TopologyError, match=r"MANAGEMENT.*overlap"):
         await converge(bare, 1, replicas=1)
 
 
-async def test_a_server_that_does_not_come_is_waited_for_and_then_reported(bare: Broker, fresh_nats: NatsServer) -> None:
+async def test_a_server_that_does_not_come_is_waited_for_and_then_reported(
+    bare: Broker, fresh_nats: NatsServer
+) -> None:
     fresh_nats.kill()
     with pytest.raises(Unavailable):
         await converge(bare, 1, replicas=1, patience_seconds=0.2)

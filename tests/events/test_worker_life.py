@@ -15,7 +15,7 @@ from libs.events.pull import Delivery
 from libs.events.subjects import parse_run_subject
 from libs.events.topology import converge
 from libs.events.worker import Subscription, Worker
-from tests.events.waiting import start_again, until_true
+from tests.events.waiting import start_again, until, until_true
 from tests.events.workers import consumer_state, request_runs, running, subscription, until_settled
 from tests.faults.proxy import proxy_to
 
@@ -47,6 +47,15 @@ def run_of(delivery: Delivery) -> str:
     return parse_run_subject(delivery.subject)[0].run_id
 
 
+async def until_nobody_asks(log: EventLog, subscribed: Subscription) -> None:
+    """Return once no pull of the consumer stands."""
+
+    async def nobody_asks() -> bool:
+        return bool((await consumer_state(log.broker, subscribed))["num_waiting"] == 0)
+
+    await until(nobody_asks)
+
+
 def plenty() -> int:
     return 100
 
@@ -73,6 +82,7 @@ async def test_a_worker_that_stops_finishes_what_it_holds_and_takes_no_more(log:
     async with running(Worker(log.broker, subscribed, slow, plenty)) as stopping:
         await slow.until_begun(3)
         stopping.set()
+        await until_nobody_asks(log, subscribed)
         async with running(Worker(log.broker, subscribed, other, plenty)):
             later = await request_runs(log, workspace, 3)
             await other.until_begun(3)
@@ -133,7 +143,7 @@ async def test_a_handler_may_take_longer_than_the_lease(log: EventLog, workspace
 
 async def test_two_workers_share_the_messages(log: EventLog, workspace: str) -> None:
     subscribed, one, two = subscription(workspace), Slow(), Slow()
-    first, second = Worker(log.broker, subscribed, one, lambda: 5 - first.busy), None
+    first = Worker(log.broker, subscribed, one, lambda: 5 - first.busy)
     second = Worker(log.broker, subscribed, two, lambda: 5 - second.busy)
     async with running(first), running(second):
         runs = await request_runs(log, workspace, 10)
@@ -158,6 +168,25 @@ async def test_a_worker_never_holds_more_than_it_has_room_for(log: EventLog, wor
 
     assert slow.most == 3
     assert sorted(slow.ended) == sorted(runs)
+
+
+async def test_room_is_respected_while_messages_come_and_go(log: EventLog, workspace: str) -> None:
+    subscribed, held, most, handled = subscription(workspace), 0, 0, 0
+
+    async def handler(delivery: Delivery) -> None:
+        nonlocal held, most, handled
+        held += 1
+        most = max(most, held)
+        await asyncio.sleep(0.001 * (delivery.sequence % 4))
+        held -= 1
+        handled += 1
+
+    await request_runs(log, workspace, 300)
+    worker = Worker(log.broker, subscribed, handler, lambda: 8 - worker.busy)
+    async with running(worker):
+        await until_settled(log.broker, subscribed)
+
+    assert (handled, most) == (300, 8)
 
 
 async def test_a_burst_is_taken_with_few_pulls(log: EventLog, workspace: str) -> None:
@@ -205,24 +234,25 @@ async def test_a_worker_goes_on_after_its_connection_broke(
 ) -> None:
     subscribed, slow = subscription(workspace, lease_seconds=1.0), Slow()
     slow.go.set()
-    async with proxy_to(nats_server.port) as proxy, connect(proxy.url, "far", ignore) as far:
-        async with running(Worker(far, subscribed, slow, plenty)):
-            runs = await request_runs(log, workspace, 1)
-            await slow.until_begun(1)
-            await proxy.refuse()
-            runs += await request_runs(log, workspace, 5)
-            await proxy.accept()
-            async with asyncio.timeout(3):
-                await slow.until_begun(6)
-            await until_settled(log.broker, subscribed)
+    async with (
+        proxy_to(nats_server.port) as proxy,
+        connect(proxy.url, "far", ignore) as far,
+        running(Worker(far, subscribed, slow, plenty)),
+    ):
+        runs = await request_runs(log, workspace, 1)
+        await slow.until_begun(1)
+        await proxy.refuse()
+        runs += await request_runs(log, workspace, 5)
+        await proxy.accept()
+        async with asyncio.timeout(2):
+            await slow.until_begun(6)
+        await until_settled(log.broker, subscribed)
 
     assert set(slow.ended) == set(runs)
 
 
 @pytest.mark.parametrize("end", [NatsServer.stop, NatsServer.kill], ids=["stop", "kill"])
-async def test_a_worker_goes_on_after_the_server_restarted(
-    fresh_nats: NatsServer, workspace: str, end: object
-) -> None:
+async def test_a_worker_goes_on_after_the_server_restarted(fresh_nats: NatsServer, workspace: str, end: object) -> None:
     assert callable(end)
     subscribed, slow = subscription(workspace, lease_seconds=1.0), Slow()
     slow.go.set()
@@ -247,6 +277,8 @@ async def test_a_pull_that_got_lost_is_made_again(nats_server: NatsServer, log: 
         worker = Worker(far, subscribed, slow, lambda: room)
         async with running(worker):
             await until_true(lambda: worker.pull is not None)
+            assert worker.pull is not None
+            await far.request("$JS.API.INFO")  # what was sent before has arrived
             proxy.lose_requests()
             room = 10
             worker.pull.wake()

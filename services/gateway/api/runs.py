@@ -137,6 +137,7 @@ ROUTES = (
         anonymous=True,
         body=RunBody,
         answer=Run,
+        also={202: "The run was accepted and goes on; `Location` says where to ask for it."},
         content_types=("application/json", "text/event-stream"),
         headers=IDEMPOTENCY,
     ),

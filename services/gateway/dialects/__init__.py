@@ -24,4 +24,4 @@ def _slashed(route: Route) -> Route:
 
 
 SLASHED: tuple[Route, ...] = tuple(map(_slashed, ROUTES))
-"""The same with a slash at the end more or less: served, for a redirect would lose a POST's body, but not documented."""
+"""The same with a slash at the end more or less: served, for a redirect would lose a POST's body."""

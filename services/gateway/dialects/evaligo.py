@@ -97,6 +97,7 @@ def _error(problem: Problem, _: str) -> JobError:
     details = [JobFault(field=each.pointer.removeprefix("/"), message=each.detail) for each in problem.errors]
     return JobError(error=problem.detail, code=problem.code, details=details)
 
+
 ROUTES = (
     Route(
         method="POST",

@@ -58,5 +58,5 @@ def _translate(flow: CompiledFlow, node_id: str, changes: Any) -> Any:
         return changes
     rest = {key: value for key, value in changes.items() if key != "model_name"}
     name = changes["model_name"]
-    provider = model.partition("/")[0]
-    return {**rest, "model": f"{provider}/{name}" if isinstance(name, str) and "/" not in name else name}
+    provider = model.partition("/")[0] + "/"
+    return {**rest, "model": provider + name.removeprefix(provider) if isinstance(name, str) else name}

@@ -5,7 +5,7 @@ The frames are printed as the seed prints them: `event:msg`, no space after the 
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from aiohttp import web
@@ -27,8 +27,8 @@ from libs.events.run_events import (
 )
 from libs.flows import CompiledFlow
 from libs.flows.nodes.api_input import ApiInput
-from services.gateway.acceptance import IDEMPOTENCY, Accepted, Asked, accept, callable_deployment, deployed_flow
-from services.gateway.answers import finished, headers_of
+from services.gateway.acceptance import IDEMPOTENCY, Accepted, Asked, accept, callable_deployment
+from services.gateway.answers import finished, flow_of, headers_of
 from services.gateway.dialects.envelope import code_of, envelope, must_have_completed
 from services.gateway.state import Gateway
 
@@ -49,6 +49,26 @@ class WorkflowAnswer(msgspec.Struct, frozen=True, kw_only=True):
     total_time: float
 
 
+class WorkflowUnderWay(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer, status 202, where the run takes longer than a call may wait. The run goes on."""
+
+    status: Literal["running"] = "running"
+    run_id: str
+
+
+class WorkflowError(msgspec.Struct, frozen=True, kw_only=True):
+    """What went wrong."""
+
+    error: str
+    code: str
+
+
+class StreamedError(WorkflowError, frozen=True, kw_only=True, rename={"node": "Node"}):
+    """The data of `event:error`: the same, with the node where one is to blame."""
+
+    node: str | None
+
+
 async def run_workflow(call: Call[Gateway]) -> Reply | web.StreamResponse:
     """Run a workflow."""
     caller, deployment = callable_deployment(call, call.path("workflow_id"))
@@ -57,13 +77,11 @@ async def run_workflow(call: Call[Gateway]) -> Reply | web.StreamResponse:
     asked = Asked(input=body.input, body=body, mode=mode)
     accepted = await accept(call, caller, deployment, asked, waits=not body.stream)
     if body.stream:
-        return await _stream(call, accepted, await deployed_flow(call.app, deployment))
+        return await _stream(call, accepted, await flow_of(call.app, accepted))
     run = await finished(call.app, accepted)
     if run is None:
-        return Reply(
-            status=202, body={"run_id": accepted.run.run_id, "status": "running"}, headers=headers_of(accepted)
-        )
-    must_have_completed(run)
+        return Reply(status=202, body=WorkflowUnderWay(run_id=accepted.run.run_id), headers=headers_of(accepted))
+    must_have_completed(run, headers_of(accepted))
     answer = WorkflowAnswer(output=run.output, total_time=run.duration_seconds or 0.0)
     return Reply(body=answer, headers=headers_of(accepted))
 
@@ -76,7 +94,13 @@ async def _stream(call: Call[Gateway], accepted: Accepted, flow: CompiledFlow) -
 
 
 async def _frames(flow: CompiledFlow, events: AsyncIterator[RunEvent | None]) -> AsyncIterator[bytes]:
+    started: set[str] = set()
     async for event in events:
+        if isinstance(event, NodeStarted):
+            # Once a node: it is started again when it is retried, and after a crash.
+            if event.node in started:
+                continue
+            started.add(event.node)
         if event is not None and (frame := _frame(flow, event)) is not None:
             yield frame
 
@@ -86,7 +110,7 @@ def _frame(flow: CompiledFlow, event: RunEvent) -> bytes | None:
         case RunRequested():
             entry = next((node.id for node in flow.nodes.values() if isinstance(node, ApiInput)), "")
             return _print("msg", {"Node": entry, "Msg": "start", "Type": "start", "Data": event.data.input})
-        case NodeStarted() if event.data.attempt == 1:
+        case NodeStarted():
             return _node(flow, event.node, "Start", "start_node", None)
         case NodeFinished():
             return _node(flow, event.node, "Finish", "finish_node", {"time_spend": event.data.duration_seconds})
@@ -100,9 +124,9 @@ def _frame(flow: CompiledFlow, event: RunEvent) -> bytes | None:
             return _print("output", {"output": event.data.output, "total_time": event.data.duration_seconds})
         case RunFailed():
             error = event.data.error
-            return _print("error", {"error": error.message, "code": error.code, "Node": error.node})
+            return _print("error", StreamedError(error=error.message, code=error.code, node=error.node))
         case RunCancelled():
-            return _print("error", {"error": "the run was cancelled", "code": "cancelled", "Node": None})
+            return _print("error", StreamedError(error="The run was cancelled.", code="cancelled", node=None))
         case _:
             return None
 
@@ -118,8 +142,6 @@ def _print(event: str, data: Any) -> bytes:
     return b"event:%b\ndata:%b\n\n" % (event.encode(), msgspec.json.encode(data))
 
 
-ERRORS = envelope(lambda problem, _: {"error": problem.detail, "code": code_of(problem)})
-
 ROUTES = (
     Route(
         method="POST",
@@ -133,6 +155,7 @@ ROUTES = (
         answer=WorkflowAnswer,
         content_types=("application/json", "text/event-stream"),
         headers=IDEMPOTENCY,
-        errors=ERRORS,
+        error=WorkflowError,
+        errors=envelope(lambda problem, _: WorkflowError(error=problem.detail, code=code_of(problem))),
     ),
 )

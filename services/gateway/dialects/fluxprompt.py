@@ -1,6 +1,6 @@
 """FluxPrompt: `POST /flux/api-v2?flowId=…`, inputs as a list of texts by input id."""
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -10,8 +10,8 @@ from libs.flows import CompiledFlow
 from libs.flows.filters import text_of
 from libs.flows.nodes.api_output import ApiOutput
 from libs.runtime.ids import is_token
-from services.gateway.acceptance import IDEMPOTENCY, Asked, accept, callable_deployment, deployed_flow
-from services.gateway.answers import finished, headers_of
+from services.gateway.acceptance import IDEMPOTENCY, Accepted, Asked, accept, callable_deployment, deployed_flow
+from services.gateway.answers import finished, flow_of, headers_of, read_state
 from services.gateway.dialects.envelope import code_of, envelope, must_have_completed
 from services.gateway.dialects.fields import field_named, typed
 from services.gateway.state import Gateway
@@ -48,10 +48,19 @@ class FluxOutput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class FluxAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The workflow's results; before they are there, only the run's id."""
 
-    status: str
+    status: Literal["completed", "queued"]
     run_id: str
     output: Any
     outputs: list[FluxOutput]
+
+
+class FluxError(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The same for an error."""
+
+    status: Literal["error"] = "error"
+    message: str
+    code: str
+    request_id: str
 
 
 async def call_flow(call: Call[Gateway]) -> Reply:
@@ -69,8 +78,8 @@ async def call_flow(call: Call[Gateway]) -> Reply:
     if run is None:
         answer = FluxAnswer(status="queued", run_id=accepted.run.run_id, output=None, outputs=[])
         return Reply(status=202, body=answer, headers=headers_of(accepted))
-    must_have_completed(run)
-    outputs = _outputs(flow, run.output)
+    must_have_completed(run, headers_of(accepted))
+    outputs = await _outputs(call.app, accepted, run.output)
     answer = FluxAnswer(status="completed", run_id=run.id, output=run.output, outputs=outputs)
     return Reply(body=answer, headers=headers_of(accepted))
 
@@ -93,23 +102,22 @@ def _value(given: VariableInput) -> dict[str, str] | None:
     return None if given.file_url is None else {"url": given.file_url}
 
 
-def _outputs(flow: CompiledFlow, output: Any) -> list[FluxOutput]:
-    """The results by output node: of several, the run's output is already by node."""
+async def _outputs(app: Gateway, accepted: Accepted, output: Any) -> list[FluxOutput]:
+    """The results by output node; without one, that of the node that the run's output is of."""
+    flow = await flow_of(app, accepted)
     outlets = [node.id for node in flow.nodes.values() if isinstance(node, ApiOutput)]
-    if len(outlets) > 1 and isinstance(output, dict) and set(output) <= set(outlets):
-        return [FluxOutput(output_id=node_id, output_text=text_of(value)) for node_id, value in output.items()]
-    last = outlets[0] if outlets else list(flow.nodes)[-1]
-    return [FluxOutput(output_id=last, output_text=text_of(output))]
+    if len(outlets) == 1:
+        return [FluxOutput(output_id=outlets[0], output_text=text_of(output))]
+    # Which of several gave something, on a branch that was taken, is known to the log alone.
+    nodes = (await read_state(app, accepted.run))[0].nodes
+    ended = [node_id for node_id in flow.nodes if node_id in nodes and nodes[node_id].status == "finished"]
+    shown = [node_id for node_id in ended if node_id in outlets] if outlets else ended[-1:]
+    return [FluxOutput(output_id=node_id, output_text=text_of(nodes[node_id].output)) for node_id in shown]
 
 
-ERRORS = envelope(
-    lambda problem, request_id: {
-        "status": "error",
-        "message": problem.detail,
-        "code": code_of(problem),
-        "requestId": request_id,
-    }
-)
+def _error(problem: Problem, request_id: str) -> FluxError:
+    return FluxError(message=problem.detail, code=code_of(problem), request_id=request_id)
+
 
 ROUTES = (
     Route(
@@ -124,6 +132,7 @@ ROUTES = (
         body=FluxBody,
         answer=FluxAnswer,
         headers=IDEMPOTENCY,
-        errors=ERRORS,
+        error=FluxError,
+        errors=envelope(_error),
     ),
 )

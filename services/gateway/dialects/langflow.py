@@ -3,14 +3,13 @@
 The real server's stream is no SSE: one JSON object a frame, a blank line after it.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from aiohttp import web
 
-from libs.edge.problems import Problem
 from libs.edge.routes import Call, Reply, Route
 from libs.edge.streams import HEARTBEAT_SECONDS, EventStream
 from libs.events.follow import follow
@@ -30,7 +29,6 @@ from services.gateway.acceptance import (
     IDEMPOTENCY,
     Accepted,
     Asked,
-    SessionId,
     accept,
     callable_deployment,
     deployed_flow,
@@ -40,13 +38,16 @@ from services.gateway.dialects.envelope import code_of, envelope, must_have_comp
 from services.gateway.dialects.fields import text_field, translate_tweaks
 from services.gateway.state import Gateway
 
+_Session = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9_.:-]{0,128}$")]
+"""Its own clients send an empty one for a new session."""
+
 
 class ChatBody(msgspec.Struct, frozen=True, kw_only=True):
     """What is said, to which session, with which changes of nodes' settings."""
 
     input_value: Any = None
-    tweaks: dict[str, Any] = {}
-    session_id: SessionId | None = None
+    tweaks: dict[str, Any] | None = None
+    session_id: _Session | None = None
     stream: bool = False
     input_type: str | None = None
     output_type: str | None = None
@@ -80,6 +81,21 @@ class ChatAnswer(msgspec.Struct, frozen=True, kw_only=True):
     metadata: ChatMetadata
 
 
+class ChatUnderWay(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer, status 202, where the run takes longer than a call may wait. The run goes on."""
+
+    status: Literal["running"] = "running"
+    run_id: str
+    session_id: str
+
+
+class ChatError(msgspec.Struct, frozen=True, kw_only=True):
+    """What went wrong, where the real server's clients look for it."""
+
+    detail: str
+    code: str
+
+
 class Started(msgspec.Struct, frozen=True, kw_only=True):
     """The receipt of a webhook."""
 
@@ -90,13 +106,12 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
 
 async def run_flow(call: Call[Gateway]) -> Reply | web.StreamResponse:
     """Run a flow, as the seed writes it."""
-    return await _run(call, call.body.stream, seed_answer)
+    return await _run(call, seed_answer)
 
 
 async def run_real(call: Call[Gateway]) -> Reply | web.StreamResponse:
     """Run a flow, as the real server's clients ask for it and read it."""
-    query: StreamQuery = call.query
-    return await _run(call, call.body.stream or query.stream, real_answer)
+    return await _run(call, real_answer)
 
 
 async def webhook(call: Call[Gateway]) -> Reply:
@@ -108,10 +123,12 @@ async def webhook(call: Call[Gateway]) -> Reply:
     return Reply(status=202, body=receipt, headers=headers_of(accepted))
 
 
-async def _run(call: Call[Gateway], streams: bool, answer: Any) -> Reply | web.StreamResponse:
+async def _run(call: Call[Gateway], answer: Callable[[Run], Any]) -> Reply | web.StreamResponse:
     caller, deployment = callable_deployment(call, call.path("flow_id"))
     flow = await deployed_flow(call.app, deployment)
     body: ChatBody = call.body
+    query: StreamQuery = call.query
+    streams = body.stream or query.stream
     session_id = body.session_id or new_id("ses")
     given = {} if body.input_value is None else {text_field(flow): body.input_value}
     asked = Asked(
@@ -119,16 +136,18 @@ async def _run(call: Call[Gateway], streams: bool, answer: Any) -> Reply | web.S
         body=body,
         mode="stream" if streams else "sync",
         session_id=session_id,
-        tweaks=translate_tweaks(flow, body.tweaks),
+        tweaks=translate_tweaks(flow, body.tweaks or {}),
         pointer="",
     )
     accepted = await accept(call, caller, deployment, asked, waits=not streams)
     if streams:
         return await _stream(call, accepted)
     run = await finished(call.app, accepted)
+    headers = headers_of(accepted)
     if run is None:
-        raise Problem("unavailable", "The flow takes longer than a call may wait.", status=504)
-    return Reply(body=answer(must_have_completed(run)), headers=headers_of(accepted))
+        session_id = accepted.requested.data.session_id or session_id
+        return Reply(status=202, body=ChatUnderWay(run_id=accepted.run.run_id, session_id=session_id), headers=headers)
+    return Reply(body=answer(must_have_completed(run, headers)), headers=headers)
 
 
 def seed_answer(run: Run) -> ChatAnswer:
@@ -157,7 +176,12 @@ def real_answer(run: Run) -> dict[str, Any]:
 
 async def _stream(call: Call[Gateway], accepted: Accepted) -> web.StreamResponse:
     stream = EventStream(call.request, call.app.streams, headers_of(accepted), retry=False)
-    events = follow(call.app.log, accepted.run, 0, HEARTBEAT_SECONDS)
+
+    async def ping() -> None:
+        # A line break between two objects: every reader of these frames passes over it.
+        await stream.write(b"\n")
+
+    events = follow(call.app.log, accepted.run, 0, HEARTBEAT_SECONDS, ping)
     async with aclosing(events):
         return await stream.write_all(_frames(accepted, (decode_event(event.body) async for event in events)))
 
@@ -182,7 +206,7 @@ def _frame(accepted: Accepted, event: RunEvent) -> bytes | None:
         case RunFailed():
             return _print("error", {"error": event.data.error.message, "code": event.data.error.code})
         case RunCancelled():
-            return _print("error", {"error": "the run was cancelled", "code": "cancelled"})
+            return _print("error", {"error": "The run was cancelled.", "code": "cancelled"})
         case _:
             return None
 
@@ -195,9 +219,6 @@ def _print(event: str, data: Any) -> bytes:
     return msgspec.json.encode({"event": event, "data": data}) + b"\n\n"
 
 
-ERRORS = envelope(lambda problem, _: {"detail": problem.detail, "code": code_of(problem)})
-
-
 def _route(path: str, handler: Any, summary: str, **more: Any) -> Route:
     return Route(
         method="POST",
@@ -208,7 +229,8 @@ def _route(path: str, handler: Any, summary: str, **more: Any) -> Route:
         permission=None,
         anonymous=True,
         headers=IDEMPOTENCY,
-        errors=ERRORS,
+        error=ChatError,
+        errors=envelope(lambda problem, _: ChatError(detail=problem.detail, code=code_of(problem))),
         **more,
     )
 
@@ -221,6 +243,7 @@ ROUTES = (
         run_flow,
         "run a flow (the documented form)",
         body=ChatBody,
+        query=StreamQuery,
         answer=ChatAnswer,
         content_types=_STREAMS,
     ),

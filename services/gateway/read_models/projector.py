@@ -24,6 +24,9 @@ from services.gateway.read_models.rows import Row, read_rows
 READING = "runs"
 _ASK_SECONDS = 1.0
 
+AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What asyncpg raises when the server goes away; the last, when it does in the middle of its answer."""
+
 log = structlog.get_logger()
 
 
@@ -43,7 +46,7 @@ class Projector:
         while True:
             try:
                 await self._hold()
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+            except AWAY as error:
                 log.warning("projection interrupted", stream=self._stream, reason=type(error).__name__)
             await asyncio.sleep(_ASK_SECONDS)
 

@@ -1,7 +1,8 @@
 """The runs table: which runs there are, newest first, by what they are searched for.
 
 The table tells which; the log tells what they are, so a page is never older than the log. A caller who has just
-started a run finds it: the table is waited for, up to a second, until it has come as far as the log was.
+started a run finds it: the table is waited for until it has come as far as the log was, which takes milliseconds, or
+after an outage of PostgreSQL seconds; where it takes longer, the page is refused.
 """
 
 import asyncio
@@ -21,9 +22,9 @@ from libs.events.topology import api
 from libs.runtime.postgres import Database
 from libs.runtime.sql import read_queries
 from services.gateway.paging import PageQuery, cut
-from services.gateway.read_models.projector import READING
+from services.gateway.read_models.projector import AWAY, READING
 
-_WAIT_SECONDS = 1.0
+_WAIT_SECONDS = 4.0
 _LOOK_SECONDS = 0.01
 
 
@@ -67,7 +68,7 @@ class RunTable:
                 *(workspace, query.deployment_id, query.flow_id, query.status, query.session_id),
                 *(query.since, query.until, *after, list(deployments) or None, query.limit + 1),
             )
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+        except AWAY:
             raise Problem("unavailable", "The runs table cannot be read now; runs themselves go on.") from None
         runs = await asyncio.gather(*[self._read(RunKey(workspace, row["id"])) for row in found])
         return cut(runs, query.limit, lambda run: (run.created_at, run.id), lambda run: run)
@@ -86,3 +87,4 @@ class RunTable:
             if all(reached.get(name, 0) >= sequence for name, sequence in wanted.items()):
                 return
             await asyncio.sleep(_LOOK_SECONDS)
+        raise Problem("unavailable", "The runs table is behind the log now; runs themselves are not.")
