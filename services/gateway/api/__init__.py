@@ -2,10 +2,11 @@
 
 from libs.edge.routes import Route
 from libs.edge.run_events import events_route
-from services.gateway.api import deployments, flows, keys, node_types, runs
+from services.gateway.api import deployments, flows, keys, node_types, runs, versions
 
 ROUTES: tuple[Route, ...] = (
     *flows.ROUTES,
+    *versions.ROUTES,
     *deployments.ROUTES,
     *runs.ROUTES,
     events_route(),
