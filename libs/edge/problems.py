@@ -60,7 +60,7 @@ class ProblemBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     title: str
     status: int
     detail: str
-    code: str
+    code: Code
     request_id: str
     errors: list[Detail] = []
 

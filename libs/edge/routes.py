@@ -4,16 +4,18 @@ A handler takes a `Call` and answers a `Reply` (or a response of its own, for st
 happens here once: the request's id, the caller, the right, the body, the errors.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 import msgspec
 import structlog
 from aiohttp import web
 
-from libs.edge.bodies import decode, misfit, read_body
+from libs.edge.bodies import decode, invalid, misfit, read_body
 from libs.edge.callers import Callers, Refusal
-from libs.edge.problems import Problem, ProblemBody, render
+from libs.edge.problems import Detail, Problem, ProblemBody, render
 from libs.events.auth_calls import Actor, Principal, allows
 from libs.events.broker import Unavailable
 from libs.events.managed import Limits, Permission
@@ -26,6 +28,10 @@ App = TypeVar("App", covariant=True)
 
 _ID = "request_id"
 _CALLER = "caller"
+_HOST = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:%\[\]-]*")
+_TRACE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_UNREADABLE = re.compile("[\x00\ud800-\udfff]")
+"""What PostgreSQL and UTF-8 do not take: NUL, and the halves that bytes which are not UTF-8 come in as."""
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +62,12 @@ class Call(msgspec.Struct, Generic[App], frozen=True, kw_only=True):
         """The caller as the auth service is told of them."""
         return Actor(key_id=self.caller.key_id, workspace=self.caller.workspace, address=self.address)
 
+    @property
+    def trace(self) -> str | None:
+        """The trace that the request belongs to (W3C Trace Context, `traceparent`); None without a valid one."""
+        given = self.request.headers.get("traceparent", "")
+        return given if _TRACE.fullmatch(given) else None
+
     def path(self, name: str) -> str:
         """A path parameter, checked to be an id or a slug; anything else cannot exist, and is a 404."""
         value = self.request.match_info[name]
@@ -81,6 +93,10 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     query: Any = None
     answer: Any = None
     status: int = 200
+    also: Mapping[int, str] = {}
+    """Further statuses of success, with what they mean; the body is the same, but for 204."""
+    unbound: bool = False
+    """Whether a key that is bound to deployments is refused: the call changes what is the whole workspace's."""
     content_types: tuple[str, ...] = ("application/json",)
     """What the answer may be besides; an event stream for instance."""
     headers: Mapping[str, str] = {}
@@ -125,6 +141,8 @@ def serve(edge: Edge, route: Route) -> web.RouteDef:
         caller = request[_CALLER] = await _caller(edge.callers, request, anonymous=route.anonymous)
         if route.permission is not None:
             require(caller, route.permission)
+        if route.unbound and caller.deployment_ids:
+            raise Problem("forbidden", "This key is bound to deployments; this call concerns the whole workspace.")
         call = Call[Any](
             app=edge.app,
             request=request,
@@ -136,7 +154,7 @@ def serve(edge: Edge, route: Route) -> web.RouteDef:
         reply = await route.handler(call)
         return reply if isinstance(reply, web.StreamResponse) else respond(reply)
 
-    return web.route(route.method, route.path, handle)
+    return web.route(route.method, route.path, handle, expect_handler=_promise_nothing)
 
 
 def respond(reply: Reply) -> web.Response:
@@ -154,11 +172,31 @@ def require(caller: Principal, permission: Permission) -> None:
 
 
 def read_query(request: web.Request, expected: Any) -> Any:
-    """The query parameters as `expected`, numbers and booleans read from their text."""
+    """The query parameters as `expected`, numbers and booleans read from their text; others are passed over."""
+    given = {name: request.query[name] for name in expected.__struct_encode_fields__ if name in request.query}
+    bad = [name for name, text in given.items() if _UNREADABLE.search(text)]
+    if bad:
+        raise invalid(*[Detail(pointer=f"/{name}", detail="holds characters that no text has") for name in bad])
     try:
-        return msgspec.convert(dict(request.query), expected, strict=False)
+        query = msgspec.convert(given, expected, strict=False)
     except msgspec.ValidationError as error:
         raise misfit(error) from None
+    for name, value in msgspec.structs.asdict(query).items():
+        if isinstance(value, datetime) and not _exists(value):
+            raise invalid(Detail(pointer=f"/{name}", detail="is no time that there is in UTC"))
+    return query
+
+
+def _exists(time: datetime) -> bool:
+    try:
+        time.astimezone(UTC)
+    except OverflowError:
+        return False
+    return True
+
+
+async def _promise_nothing(_: web.Request) -> None:
+    """Answers no `Expect` before the caller and the body's size are known: `read_body` asks for the body."""
 
 
 async def _caller(callers: Callers, request: web.Request, *, anonymous: bool) -> Principal:
@@ -178,12 +216,21 @@ async def problems(
     given = request.headers.get("X-Request-Id", "")
     request[_ID] = request_id = given if is_token(given) else new_id("req")
     try:
+        if not _HOST.fullmatch(request.headers.get("Host", "")):
+            raise Problem("invalid_input", "The Host header is not a host.")
         response = await handler(request)
     except Exception as error:  # noqa: BLE001  # the outermost layer: every failure has an answer
         response = render(as_problem(error, request), request_id)
     if not response.prepared:
         response.headers["X-Request-Id"] = request_id
+        if _is_lost(request):
+            response.force_close()
     return response
+
+
+def _is_lost(request: web.Request) -> bool:
+    """Whether it is not known where the next request begins: the body is broken, or was announced and not asked for."""
+    return request.content.exception() is not None or ("Expect" in request.headers and request.can_read_body)
 
 
 def as_problem(error: Exception, request: web.Request) -> Problem:

@@ -67,13 +67,13 @@ async def stream_run(request: web.Request, app: ReadsRuns, run: RunKey, after: i
 
 async def readable_run(call: Call[ReadsRuns], log: EventLog, run: RunKey) -> Append:
     """The append that asked for the run, if the caller may see it. A key bound to deployments sees theirs only."""
+    rights = {"read", "execute", "admin"}.intersection(call.caller.permissions)
+    if not rights:
+        raise Problem("forbidden", "This key has neither the right `read` nor the right `execute`.")
     first = await log.first(run)
     if first is None:
         raise not_found("run")
     append = decode_append(first.payload)
-    rights = {"read", "execute", "admin"}.intersection(call.caller.permissions)
-    if not rights:
-        raise Problem("forbidden", "This key has neither the right `read` nor the right `execute`.")
     bound = call.caller.deployment_ids
     if bound and append.events[0].data.deployment_id not in bound:  # type: ignore[union-attr]  # run.requested
         raise Problem("forbidden", "This key is for another deployment.")
@@ -98,6 +98,7 @@ def events_route() -> Route:
         tag="runs",
         permission=None,
         answer=EventList,
+        also={204: "The stream was resumed after the run's last event; nothing is left."},
         content_types=("application/json", "text/event-stream"),
         headers={"Last-Event-ID": "The id of the last event seen: the stream goes on after it."},
     )

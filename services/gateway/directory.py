@@ -4,28 +4,38 @@ Answers nothing about another workspace: every look-up begins at the caller's sh
 """
 
 from collections.abc import Iterable
-from typing import TypeVar
+from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 import msgspec
 
 from libs.edge.routes import ANONYMOUS
 from libs.events.auth_calls import Principal
 from libs.events.broker import Broker, Unavailable
+from libs.events.log import Conflict
 from libs.events.managed import Change, Deployment, FlowHead, Limits, Workspace, recall, record, subject_of
 from libs.events.registry import Registry
 from services.gateway.admission.ledger import WORKSPACE
+
+_TRIES = 100
+"""Each one that fails means that another change went through."""
 
 Thing = TypeVar("Thing", FlowHead, Deployment)
 
 
 class Shelf(msgspec.Struct):
-    """What one workspace has."""
+    """What one workspace has. A deployment whose flow is gone may still be on it, and is not shown."""
 
     limits: Limits = Limits()
     flows: dict[str, FlowHead] = {}
     slugs: dict[str, str] = {}
     deployments: dict[str, Deployment] = {}
     of_flow: dict[str, dict[str, Deployment]] = {}
+
+    def deployment(self, deployment_id: str) -> Deployment | None:
+        """A deployment whose flow is there."""
+        found = self.deployments.get(deployment_id)
+        return found if found is not None and found.flow_id in self.flows else None
 
     def put_flow(self, flow: FlowHead) -> None:
         """Take a flow's new state."""
@@ -66,7 +76,7 @@ class Directory:
 
     def deployment(self, workspace: str, id_or_flow: str) -> Deployment | None:
         """A deployment by id, or the production deployment of the flow with that id or slug."""
-        found = self._shelf(workspace).deployments.get(id_or_flow)
+        found = self._shelf(workspace).deployment(id_or_flow)
         if found is not None:
             return found
         flow = self.flow(workspace, id_or_flow)
@@ -74,7 +84,8 @@ class Directory:
 
     def deployments(self, workspace: str) -> list[Deployment]:
         """Every deployment of a workspace, newest first."""
-        return _newest_first(self._shelf(workspace).deployments.values())
+        shelf = self._shelf(workspace)
+        return _newest_first(d for d in shelf.deployments.values() if d.flow_id in shelf.flows)
 
     def deployments_of(self, workspace: str, flow_id: str) -> list[Deployment]:
         """The deployments of one flow, newest first."""
@@ -104,11 +115,32 @@ class Directory:
         self.registry.apply(subject, sequence, change)
 
     async def latest(self, state: Thing) -> tuple[Thing, int]:
-        """The state in the log now, and the sequence a change of it must follow."""
-        found = await recall(self._broker, subject_of(state.workspace, state))
+        """The state in the log now, known here from then on, and the sequence a change of it must follow."""
+        subject = subject_of(state.workspace, state)
+        found = await recall(self._broker, subject)
         if found is None or not isinstance(found.change.state, type(state)):
             raise Unavailable("the log does not have what the directory has")
+        self.registry.apply(subject, found.sequence, found.change)
         return found.change.state, found.sequence
+
+    async def change(self, kind: str, thing: Thing, by: str, address: str, **changes: Any) -> Thing | None:
+        """Record changes of a thing in whatever state it is by now: its new state, None where it is deleted."""
+        for _ in range(_TRIES):
+            latest, sequence = await self.latest(thing)
+            if latest.deleted:
+                return None
+            newer = msgspec.structs.replace(latest, updated_at=datetime.now(UTC), **changes)
+            try:
+                await self.write(kind, newer, by, address, after=sequence)
+            except Conflict:
+                continue
+            return newer
+        raise Unavailable("others change the same all the time")
+
+    async def delete(self, kind: str, thing: Thing, by: str, address: str) -> Thing | None:
+        """Record that a thing is gone; None where it was already."""
+        changes = {"status": "inactive"} if isinstance(thing, Deployment) else {}
+        return await self.change(kind, thing, by, address, deleted=True, **changes)
 
     def _production(self, workspace: str, flow_id: str) -> Deployment | None:
         """The newest production deployment that is active, else the newest."""

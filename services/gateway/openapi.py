@@ -65,7 +65,7 @@ def _operation(route: Route, schemas: dict[int, Any]) -> dict[str, Any]:
         "summary": route.summary,
         "description": (route.handler.__doc__ or "").strip(),
         "tags": [route.tag],
-        "responses": {str(route.status): _success(route, schemas)},
+        "responses": {str(status): _success(route, status, schemas) for status in (route.status, *route.also)},
     }
     parameters = [*_path_parameters(route), *_query_parameters(route), *_header_parameters(route)]
     if parameters:
@@ -82,14 +82,15 @@ def _operation(route: Route, schemas: dict[int, Any]) -> dict[str, Any]:
     return operation
 
 
-def _success(route: Route, schemas: dict[int, Any]) -> dict[str, Any]:
-    if route.answer is None:
-        return {"description": "Done."}
+def _success(route: Route, status: int, schemas: dict[int, Any]) -> dict[str, Any]:
+    described = {"description": route.also.get(status, "Done.")}
+    if route.answer is None or status == 204:
+        return described
     schema = schemas[id(route.answer)]
     content = {
         kind: {"schema": schema if kind.endswith("json") else {"type": "string"}} for kind in route.content_types
     }
-    return {"description": "Done.", "content": content}
+    return {**described, "content": content}
 
 
 def _error_statuses(route: Route) -> Iterable[int]:

@@ -5,18 +5,21 @@ is passed over or repeated when items are added meanwhile.
 """
 
 import base64
-import binascii
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 
+from libs.edge.bodies import invalid
 from libs.edge.problems import Detail, Problem
+from libs.runtime.ids import is_token
 
 Item = TypeVar("Item")
-Place = tuple[datetime, str]
+Place = tuple[Annotated[datetime, msgspec.Meta(tz=True)], str]
 """When an item was made, and its id: the order of every list."""
+
+_decoder = msgspec.json.Decoder(Place)
 
 
 class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,12 +34,18 @@ class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
         if not self.cursor:
             return None
         try:
-            return msgspec.json.decode(base64.urlsafe_b64decode(self.cursor), type=tuple[datetime, str])
-        except (binascii.Error, ValueError, msgspec.MsgspecError):
-            detail = "is not a cursor of this list"
-            raise Problem(
-                "invalid_input", f"The cursor {detail}.", [Detail(pointer="/cursor", detail=detail)]
-            ) from None
+            at, item = _decoder.decode(base64.urlsafe_b64decode(self.cursor))
+            at = at.astimezone(UTC)
+        except (ValueError, OverflowError, msgspec.MsgspecError):
+            raise no_cursor() from None
+        if not is_token(item):
+            raise no_cursor()
+        return at, item
+
+
+def no_cursor() -> Problem:
+    """The answer to a cursor that this list did not give."""
+    return invalid(Detail(pointer="/cursor", detail="is not a cursor of this list"))
 
 
 def cursor_of(place: Place) -> str:

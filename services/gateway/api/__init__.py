@@ -3,10 +3,11 @@
 from libs.edge.routes import Route
 from libs.edge.run_events import events_route
 from services.gateway import dialects
-from services.gateway.api import batches, deployments, flows, keys, node_types, replays, runs, sessions
+from services.gateway.api import batches, deployments, flows, keys, node_types, replays, runs, sessions, versions
 
 ROUTES: tuple[Route, ...] = (
     *flows.ROUTES,
+    *versions.ROUTES,
     *deployments.ROUTES,
     *runs.ROUTES,
     *replays.ROUTES,

@@ -10,15 +10,12 @@ from msgspec import UNSET, UnsetType
 from libs.edge.key_management import issue_deployment_key, withdraw_deployment_key
 from libs.edge.problems import Detail, Problem, not_found
 from libs.edge.routes import Call, Reply, Route
-from libs.events.log import Conflict
 from libs.events.managed import Deployment, FlowHead, Mode, Permission
 from libs.flows import deployable
 from libs.runtime.secrets import signing_secret
 from services.gateway.api.flows import find_flow
 from services.gateway.paging import PageQuery, page
 from services.gateway.state import Gateway
-
-_TRIES = 20
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Version = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
@@ -101,8 +98,8 @@ async def create_deployment(call: Call[Gateway]) -> Reply:
 
 
 async def list_deployments(call: Call[Gateway]) -> Reply:
-    """The workspace's deployments, newest first."""
-    found = call.app.directory.deployments(call.caller.workspace)
+    """The workspace's deployments, newest first. A key that is bound to deployments sees those."""
+    found = [d for d in call.app.directory.deployments(call.caller.workspace) if _reaches(call, d)]
     return Reply(body=page(found, call.query, lambda d: (d.created_at, d.id), lambda d: show(call, d)))
 
 
@@ -135,17 +132,24 @@ async def redeploy(call: Call[Gateway]) -> Reply:
 async def delete_deployment(call: Call[Gateway]) -> Reply:
     """Delete it and its key."""
     found = find(call)
-    await _change(call, "deployment.deleted", status="inactive", deleted=True)
     await withdraw_deployment_key(call.app.broker, call.actor, found.id)
+    if await call.app.directory.delete("deployment.deleted", found, call.caller.key_id, call.address) is None:
+        raise not_found("deployment")
     return Reply(status=204)
 
 
 def find(call: Call[Gateway]) -> Deployment:
-    """The deployment that the path names."""
+    """The deployment that the path names. Problem `forbidden` where the key is for others."""
     deployment = call.app.directory.deployment(call.caller.workspace, call.path("deployment_id"))
     if deployment is None:
         raise not_found("deployment")
+    if not _reaches(call, deployment):
+        raise Problem("forbidden", "This key is for another deployment.")
     return deployment
+
+
+def _reaches(call: Call[Gateway], deployment: Deployment) -> bool:
+    return not call.caller.deployment_ids or deployment.id in call.caller.deployment_ids
 
 
 def show(call: Call[Gateway], deployment: Deployment) -> DeploymentAnswer:
@@ -169,18 +173,10 @@ def show(call: Call[Gateway], deployment: Deployment) -> DeploymentAnswer:
 
 
 async def _change(call: Call[Gateway], kind: str, **changes: Any) -> Reply:
-    directory = call.app.directory
-    for _ in range(_TRIES):
-        latest, sequence = await directory.latest(find(call))
-        if latest.deleted:
-            raise not_found("deployment")
-        newer = msgspec.structs.replace(latest, updated_at=datetime.now(UTC), **changes)
-        try:
-            await directory.write(kind, newer, call.caller.key_id, call.address, after=sequence)
-        except Conflict:
-            continue
-        return Reply(body=show(call, newer))
-    raise Problem("unavailable", "Others change this deployment at the same time; try again.")
+    newer = await call.app.directory.change(kind, find(call), call.caller.key_id, call.address, **changes)
+    if newer is None:
+        raise not_found("deployment")
+    return Reply(body=show(call, newer))
 
 
 def _flow_of(call: Call[Gateway], deployment: Deployment) -> FlowHead:
@@ -219,6 +215,7 @@ ROUTES = (
         body=DeploymentBody,
         answer=DeploymentAnswer,
         status=201,
+        unbound=True,
     ),
     _route("GET", "/v1/deployments", list_deployments, "List deployments", query=PageQuery, answer=DeploymentList),
     _route("GET", _ONE, get_deployment, "One deployment", answer=DeploymentAnswer),

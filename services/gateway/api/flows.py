@@ -1,29 +1,30 @@
-"""Flows and their versions. A version is never changed: saving again makes the next one."""
+"""Flows: saved, listed, deleted, imported. A version is never changed: saving again makes the next one.
+
+Where two save at the same time, the version's own subject decides who has the next number, and whoever comes upon a
+version that its flow does not show yet brings the flow up to it. So numbers have no gap and no version is lost, also
+when the process that stored it died before it could say so.
+"""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
+from msgspec.structs import replace
 
+from libs.edge.key_management import withdraw_deployment_key
 from libs.edge.problems import Detail, Problem, not_found
 from libs.edge.routes import Call, Reply, Route
 from libs.events.log import Conflict
-from libs.events.managed import (
-    Change,
-    FlowHead,
-    FlowVersion,
-    Permission,
-    SlugClaim,
-    read_version,
-    recall,
-    record,
-    slug_subject,
-    version_subject,
-)
-from libs.flows import Flow, InvalidFlow, load, slug_of
+from libs.events.managed import Change, FlowHead, FlowVersion, Permission, recall, record, version_subject
+from libs.flows import Flow, InvalidFlow, load
 from libs.runtime.ids import new_id
+from services.gateway.api.slugs import claim, release, taken
 from services.gateway.paging import PageQuery, page
 from services.gateway.state import Gateway
+
+_TRIES = 100
+"""Each one that fails means that another save went through."""
+_SUFFIXES = 10_000
 
 Document = Annotated[dict[str, Any], msgspec.Meta(description="A flow document: name, slug, settings, nodes, edges.")]
 
@@ -62,151 +63,120 @@ class FlowList(msgspec.Struct, frozen=True, kw_only=True):
     next_cursor: str | None
 
 
-class VersionList(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of a flow's versions, newest first."""
-
-    data: list[dict[str, Any]]
-    next_cursor: str | None
-
-
-class ExportQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """In which form a flow leaves."""
-
-    format: str = "json"
-
-
 async def create_flow(call: Call[Gateway]) -> Reply:
     """Save a new flow. 400 names every fault; 409 when another flow has its slug."""
-    flow = read_document(call.body)
-    slug = flow.slug or slug_of(flow.name)
-    flow_id, now = new_id("flow"), datetime.now(UTC)
-    await _claim(call, slug, flow_id, given=flow.slug is not None)
+    flow, flow_id = read_document(call.body), new_id("flow")
+    if not await claim(call, flow.slug, flow_id):
+        raise taken(flow.slug, given="slug" in call.body)
+    return await _create(call, flow, flow_id)
+
+
+async def import_flow(call: Call[Gateway]) -> Reply:
+    """Save an exported document as a new flow; a slug that is taken gets a suffix."""
+    flow, flow_id = read_document(call.body), new_id("flow")
+    slugs = [flow.slug, *(f"{flow.slug[:55]}-{number}" for number in range(2, _SUFFIXES))]
+    for slug in slugs:
+        if call.app.directory.flow(call.caller.workspace, slug) is None and await claim(call, slug, flow_id):
+            return await _create(call, replace(flow, slug=slug), flow_id)
+    raise taken(flow.slug, given="slug" in call.body)
+
+
+async def _create(call: Call[Gateway], flow: Flow, flow_id: str) -> Reply:
+    now = datetime.now(UTC)
     head = FlowHead(
         id=flow_id,
         workspace=call.caller.workspace,
-        slug=slug,
+        slug=flow.slug,
         name=flow.name,
         description=flow.description,
         version=1,
         created_at=now,
         updated_at=now,
     )
-    document = {**call.body, "slug": slug}
-    await _store_version(call, head, document)
+    stored = await _store_version(call, head, {**call.body, "slug": flow.slug})
     await call.app.directory.write("flow.created", head, call.caller.key_id, call.address, after=0)
-    return Reply(status=201, body=_answer(head, 1, document), headers={"Location": f"/v1/flows/{flow_id}"})
+    return Reply(status=201, body=answer(head, stored), headers={"Location": f"/v1/flows/{flow_id}"})
 
 
 async def save_flow(call: Call[Gateway]) -> Reply:
-    """Save the next version. Deployments stay where they are."""
-    flow = read_document(call.body)
-    directory = call.app.directory
-    for _ in range(20):
-        head, sequence = await directory.latest(find_flow(call))
+    """Save the next version. Deployments stay where they are, and so does the slug where the document has none."""
+    read_document(call.body)
+    known = find_flow(call)
+    for _ in range(_TRIES):
+        head, sequence = await call.app.directory.latest(known)
         if head.deleted:
             raise not_found("flow")
-        slug = flow.slug or head.slug
-        if slug != head.slug:
-            await _claim(call, slug, head.id, given=True)
-        newer = msgspec.structs.replace(
-            head,
-            slug=slug,
-            name=flow.name,
-            description=flow.description,
-            version=await _free_version(call, head),
-            updated_at=datetime.now(UTC),
-        )
-        document = {**call.body, "slug": slug}
+        slug = call.body.get("slug", head.slug)
+        if slug != head.slug and not await claim(call, slug, head.id):
+            raise taken(slug, given=True)
+        following = replace(head, version=head.version + 1, updated_at=datetime.now(UTC))
         try:
-            await _store_version(call, newer, document)
-            await directory.write("flow.saved", newer, call.caller.key_id, call.address, after=sequence)
+            stored = await _store_version(call, following, {**call.body, "slug": slug})
         except Conflict:
+            await _advance(call, head, sequence)
             continue
-        if slug != head.slug:
-            await _release(call, head.slug)
-        return Reply(body=_answer(newer, newer.version, document))
+        await _advance(call, head, sequence)
+        return Reply(body=answer(head, stored))
     raise Problem("unavailable", "Others save this flow at the same time; try again.")
 
 
+async def _advance(call: Call[Gateway], head: FlowHead, sequence: int) -> None:
+    """Bring the flow to the version that follows, whoever stored it; nothing to do where somebody else has done it."""
+    directory = call.app.directory
+    last = await recall(call.app.broker, version_subject(head.workspace, head.id, head.version + 1))
+    if last is None or not isinstance(last.change.state, FlowVersion):
+        return
+    stored, document = last.change, last.change.state.document
+    newer = replace(
+        head,
+        slug=document["slug"],
+        name=document["name"],
+        description=document.get("description", ""),
+        version=head.version + 1,
+        updated_at=stored.at,
+    )
+    try:
+        await directory.write("flow.saved", newer, stored.by, stored.address or "", after=sequence)
+    except Conflict:
+        await directory.latest(head)
+        return
+    if newer.slug != head.slug:
+        await release(call, head.slug, head.id)
+
+
 async def list_flows(call: Call[Gateway]) -> Reply:
-    """The workspace's flows, newest first."""
-    flows = call.app.directory.flows(call.caller.workspace)
-    return Reply(body=page(flows, call.query, lambda flow: (flow.created_at, flow.id), summary_of))
-
-
-async def get_flow(call: Call[Gateway]) -> Reply:
-    """A flow with its newest document."""
-    head = find_flow(call)
-    return Reply(body=_answer(head, head.version, await _document(call, head, head.version)))
-
-
-async def list_versions(call: Call[Gateway]) -> Reply:
-    """A flow's versions, newest first."""
-    head = find_flow(call)
-    query: PageQuery = call.query
-    after = int(query.after[1]) if query.after and query.after[1].isdigit() else head.version + 1
-    numbers = range(min(after, head.version + 1) - 1, 0, -1)
-    stored = [(n, await _version(call, head, n)) for n in numbers[: query.limit + 1]]
-    found = [(n, version) for n, version in stored if version is not None]
-
-    def show(item: tuple[int, FlowVersion]) -> dict[str, Any]:
-        return {"version": item[0], "created_at": item[1].created_at, "name": item[1].document.get("name")}
-
-    cut = page(found, msgspec.structs.replace(query, cursor=None), lambda i: (i[1].created_at, str(i[0])), show)
-    return Reply(body=cut)
-
-
-async def get_version(call: Call[Gateway]) -> Reply:
-    """One version's document."""
-    head = find_flow(call)
-    text = call.path("version")
-    if not text.isdigit() or len(text) > 9:
-        raise not_found("version")
-    version = int(text)
-    return Reply(body=_answer(head, version, await _document(call, head, version)))
+    """The workspace's flows, newest first. A key that is bound to deployments sees the flows of those."""
+    flows = [flow for flow in call.app.directory.flows(call.caller.workspace) if _reaches(call, flow)]
+    return Reply(body=page(flows, call.query, lambda flow: (flow.created_at, flow.id), _summary))
 
 
 async def delete_flow(call: Call[Gateway]) -> Reply:
     """Delete a flow and its deployments; their addresses answer 404 from now on. Runs stay in the log."""
-    directory = call.app.directory
-    head, sequence = await directory.latest(find_flow(call))
-    now = datetime.now(UTC)
-    for deployment in directory.deployments_of(call.caller.workspace, head.id):
-        state, at = await directory.latest(deployment)
-        gone = msgspec.structs.replace(state, deleted=True, status="inactive", updated_at=now)
-        await directory.write("deployment.deleted", gone, call.caller.key_id, call.address, after=at)
-    gone_flow = msgspec.structs.replace(head, deleted=True, updated_at=now)
-    await directory.write("flow.deleted", gone_flow, call.caller.key_id, call.address, after=sequence)
-    await _release(call, head.slug)
+    directory, by = call.app.directory, call.caller.key_id
+    head = find_flow(call)
+    for deployment in directory.deployments_of(head.workspace, head.id):
+        await withdraw_deployment_key(call.app.broker, call.actor, deployment.id)
+        await directory.delete("deployment.deleted", deployment, by, call.address)
+    deleted = await directory.delete("flow.deleted", head, by, call.address)
+    if deleted is None:
+        raise not_found("flow")
+    await release(call, deleted.slug, deleted.id)
     return Reply(status=204)
 
 
-async def export_flow(call: Call[Gateway]) -> Reply:
-    """The document, to be kept or imported elsewhere."""
-    if call.query.format != "json":
-        detail = "must be json"
-        raise Problem("invalid_input", f"format {detail}.", [Detail(pointer="/format", detail=detail)])
-    head = find_flow(call)
-    return Reply(body=await _document(call, head, head.version))
-
-
-async def import_flow(call: Call[Gateway]) -> Reply:
-    """Save an exported document as a new flow; a slug that is taken gets a suffix."""
-    flow = read_document(call.body)
-    slug = wanted = flow.slug or slug_of(flow.name)
-    number = 1
-    while call.app.directory.flow(call.caller.workspace, slug) is not None:
-        number += 1
-        slug = f"{wanted[:55]}-{number}"
-    return await create_flow(msgspec.structs.replace(call, body={**call.body, "slug": slug}))
-
-
 def find_flow(call: Call[Gateway]) -> FlowHead:
-    """The flow that the path names, by id or slug."""
+    """The flow that the path names, by id or slug. Problem `forbidden` where the key is for other deployments."""
     flow = call.app.directory.flow(call.caller.workspace, call.path("flow_id"))
     if flow is None:
         raise not_found("flow")
+    if not _reaches(call, flow):
+        raise Problem("forbidden", "This key is bound to deployments of other flows.")
     return flow
+
+
+def _reaches(call: Call[Gateway], flow: FlowHead) -> bool:
+    bound = call.caller.deployment_ids
+    return not bound or any(d.id in bound for d in call.app.directory.deployments_of(flow.workspace, flow.id))
 
 
 def read_document(document: Any) -> Flow:
@@ -220,8 +190,24 @@ def read_document(document: Any) -> Flow:
         raise Problem("invalid_input", f"{place}: {faults[0].detail}{more}.", faults) from None
 
 
-def summary_of(head: FlowHead) -> FlowSummary:
-    """The flow as lists show it."""
+def answer(head: FlowHead, version: FlowVersion) -> FlowAnswer:
+    """One version as callers see it."""
+    document = version.document
+    return FlowAnswer(
+        id=head.id,
+        slug=document["slug"],
+        version=version.version,
+        name=document["name"],
+        description=document.get("description", ""),
+        settings=document.get("settings", {}),
+        nodes=document["nodes"],
+        edges=document.get("edges", []),
+        created_at=head.created_at,
+        updated_at=version.created_at,
+    )
+
+
+def _summary(head: FlowHead) -> FlowSummary:
     return FlowSummary(
         id=head.id,
         slug=head.slug,
@@ -233,94 +219,37 @@ def summary_of(head: FlowHead) -> FlowSummary:
     )
 
 
-def _answer(head: FlowHead, version: int, document: dict[str, Any]) -> FlowAnswer:
-    return FlowAnswer(
-        id=head.id,
-        slug=head.slug,
-        version=version,
-        name=document.get("name", head.name),
-        description=document.get("description", ""),
-        settings=document.get("settings", {}),
-        nodes=document.get("nodes", []),
-        edges=document.get("edges", []),
-        created_at=head.created_at,
-        updated_at=head.updated_at,
-    )
-
-
-async def _claim(call: Call[Gateway], slug: str, flow_id: str, *, given: bool) -> None:
-    """Make the slug this flow's. Problem `conflict` when it is another's: two gateways ask the log, which decides."""
-    subject = slug_subject(call.caller.workspace, slug)
-    last = await recall(call.app.broker, subject)
-    owner = last.change.state.flow_id if last and isinstance(last.change.state, SlugClaim) else None
-    try:
-        if owner in (None, flow_id):
-            await _write_claim(call, subject, flow_id, last.sequence if last else 0)
-            return
-    except Conflict:
-        pass
-    what = "slug" if given else "name, and so the slug made from it,"
-    detail = f"the {what} `{slug}` is another flow's; choose another slug or save a new version of that flow"
-    raise Problem("conflict", f"/slug: {detail}.", [Detail(pointer="/slug", detail=detail)])
-
-
-async def _release(call: Call[Gateway], slug: str) -> None:
-    subject = slug_subject(call.caller.workspace, slug)
-    last = await recall(call.app.broker, subject)
-    if last is not None:
-        await _write_claim(call, subject, None, last.sequence)
-
-
-async def _write_claim(call: Call[Gateway], subject: str, flow_id: str | None, after: int) -> None:
-    kind = "slug.claimed" if flow_id else "slug.released"
-    change = _change(call, kind, SlugClaim(flow_id=flow_id))
-    await record(call.app.broker, subject, change, after=after)
-
-
-async def _free_version(call: Call[Gateway], head: FlowHead) -> int:
-    """The next number that no version has: one may have been stored by a save that was cut off before its end."""
-    number = head.version + 1
-    while await _version(call, head, number) is not None:
-        number += 1
-    return number
-
-
-async def _store_version(call: Call[Gateway], head: FlowHead, document: dict[str, Any]) -> None:
+async def _store_version(call: Call[Gateway], head: FlowHead, document: dict[str, Any]) -> FlowVersion:
+    """Store the document as the version that `head` says. Conflict when there is one of that number."""
     state = FlowVersion(flow_id=head.id, version=head.version, created_at=head.updated_at, document=document)
+    change = Change(
+        type="flow.version_stored", at=head.updated_at, by=call.caller.key_id, address=call.address, state=state
+    )
     subject = version_subject(head.workspace, head.id, head.version)
-    await record(call.app.broker, subject, _change(call, "flow.version_stored", state), after=0)
-
-
-def _change(call: Call[Gateway], kind: str, state: SlugClaim | FlowVersion) -> Change:
-    return Change(type=kind, at=datetime.now(UTC), by=call.caller.key_id, address=call.address, state=state)
-
-
-async def _version(call: Call[Gateway], head: FlowHead, version: int) -> FlowVersion | None:
-    return await read_version(call.app.broker, head.workspace, head.id, version)
-
-
-async def _document(call: Call[Gateway], head: FlowHead, version: int) -> dict[str, Any]:
-    stored = await _version(call, head, version) if 0 < version <= head.version else None
-    if stored is None:
-        raise not_found("version")
-    return stored.document
+    await record(call.app.broker, subject, change, after=0)
+    return state
 
 
 def _route(method: str, path: str, handler: Any, summary: str, **more: Any) -> Route:
     permission: Permission = "read" if method == "GET" else "write"
-    return Route(method=method, path=path, handler=handler, summary=summary, tag="flows", permission=permission, **more)
+    return Route(
+        method=method,
+        path=path,
+        handler=handler,
+        summary=summary,
+        tag="flows",
+        permission=permission,
+        unbound=method != "GET",
+        **more,
+    )
 
+
+_SAVED: dict[str, Any] = {"body": Document, "answer": FlowAnswer}
 
 ROUTES = (
-    _route("POST", "/v1/flows", create_flow, "Save a new flow", body=Document, answer=FlowAnswer, status=201),
+    _route("POST", "/v1/flows", create_flow, "Save a new flow", status=201, **_SAVED),
     _route("GET", "/v1/flows", list_flows, "List flows", query=PageQuery, answer=FlowList),
-    _route(
-        "POST", "/v1/flows/import", import_flow, "Save an exported flow", body=Document, answer=FlowAnswer, status=201
-    ),
-    _route("GET", "/v1/flows/{flow_id}", get_flow, "A flow with its newest document", answer=FlowAnswer),
-    _route("PUT", "/v1/flows/{flow_id}", save_flow, "Save the next version", body=Document, answer=FlowAnswer),
+    _route("POST", "/v1/flows/import", import_flow, "Save an exported flow", status=201, **_SAVED),
+    _route("PUT", "/v1/flows/{flow_id}", save_flow, "Save the next version", **_SAVED),
     _route("DELETE", "/v1/flows/{flow_id}", delete_flow, "Delete a flow and its deployments", status=204),
-    _route("GET", "/v1/flows/{flow_id}/versions", list_versions, "List versions", query=PageQuery, answer=VersionList),
-    _route("GET", "/v1/flows/{flow_id}/versions/{version}", get_version, "One version", answer=FlowAnswer),
-    _route("GET", "/v1/flows/{flow_id}/export", export_flow, "The document alone", query=ExportQuery, answer=Document),
 )
