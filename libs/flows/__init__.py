@@ -11,7 +11,17 @@ output = outcome(compiled, settled)
 from libs.flows.catalogue import node_types
 from libs.flows.compile import CompiledFlow, compile_flow
 from libs.flows.document import Edge, Flow, Settings, slug_of
-from libs.flows.effects import Compute, Effect, HttpAnswer, HttpCall, Message, ModelAnswer, ModelCall, Passage, SearchCall
+from libs.flows.effects import (
+    Compute,
+    Effect,
+    HttpAnswer,
+    HttpCall,
+    Message,
+    ModelAnswer,
+    ModelCall,
+    Passage,
+    SearchCall,
+)
 from libs.flows.faults import Fault, Invalid, InvalidFlow, InvalidInput, InvalidTweaks
 from libs.flows.inputs import input_schema, sample_input
 from libs.flows.nodes import NODE_TYPES, AnyNode

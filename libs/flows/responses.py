@@ -63,12 +63,12 @@ def body_of(answer: HttpAnswer) -> Any:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, Unfit):
             return decoded(answer.body, content_type)
         return value
-    if _is_binary(media, answer.body):
+    if is_binary(media, answer.body):
         return base64.b64encode(answer.body).decode()
     return decoded(answer.body, content_type)
 
 
-def _is_binary(media: str, body: bytes) -> bool:
+def is_binary(media: str, body: bytes) -> bool:
     """By family; outside the text types a body that holds NUL or isn't UTF-8 is binary as well."""
     if media.startswith("text/") or media.endswith(("+xml", "/xml")):
         return False

@@ -23,7 +23,7 @@ class Retriever(Node[Renderer], frozen=True, kw_only=True, tag="retriever"):
     """Searches a collection by words, or by meaning where an embedding model is configured."""
 
     title: ClassVar[str] = "Retriever"
-    output: ClassVar[str] = '{"documents": [{"text": string, "score": number in [0, 1], "metadata": object}]}, best first'
+    output: ClassVar[str] = '{"documents": [{"text": string, "score": number, "metadata": object}]}, best first'
     effects: ClassVar[bool] = True
     guarded: ClassVar[frozenset[str]] = frozenset({"collection"})
 

@@ -1,13 +1,18 @@
 """A flow's documents: the newest, the earlier ones, and one to take along."""
 
+import asyncio
 from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
+from aiohttp import web
 
-from libs.edge.problems import not_found
+from libs.edge.problems import Problem, not_found
 from libs.edge.routes import Call, Reply, Route
 from libs.events.managed import FlowHead, FlowVersion, read_version
+from libs.flows import load
+from libs.flows.export import export_python
+from libs.runtime.failures import Terminal
 from services.gateway.api.flows import Document, FlowAnswer, answer, find_flow
 from services.gateway.paging import PageQuery, cut, no_cursor
 from services.gateway.state import Gateway
@@ -31,7 +36,8 @@ class VersionList(msgspec.Struct, frozen=True, kw_only=True):
 class ExportQuery(msgspec.Struct, frozen=True, kw_only=True):
     """In which form a flow leaves."""
 
-    format: Literal["json"] = "json"
+    format: Literal["json", "python"] = "json"
+    """`json`: the document, to be imported elsewhere. `python`: a file that runs by itself."""
 
 
 async def get_flow(call: Call[Gateway]) -> Reply:
@@ -58,10 +64,19 @@ async def get_version(call: Call[Gateway]) -> Reply:
     return Reply(body=answer(head, await _version(call, head, int(text))))
 
 
-async def export_flow(call: Call[Gateway]) -> Reply:
-    """The document, to be kept or imported elsewhere."""
+async def export_flow(call: Call[Gateway]) -> Reply | web.Response:
+    """The newest version: its document, to be kept or imported elsewhere, or a Python file that runs by itself."""
     head = find_flow(call)
-    return Reply(body=(await _version(call, head, head.version)).document)
+    document = (await _version(call, head, head.version)).document
+    query: ExportQuery = call.query
+    if query.format == "json":
+        return Reply(body=document)
+    try:
+        text = await asyncio.to_thread(lambda: export_python(load(document)))
+    except Terminal as failure:
+        raise Problem("invalid_input", f"{failure.message[:1].upper()}{failure.message[1:]}.") from None
+    headers = {"Content-Disposition": f'attachment; filename="{head.slug}.py"', "X-Content-Type-Options": "nosniff"}
+    return web.Response(text=text, content_type="text/x-python", headers=headers)
 
 
 def _newest(query: PageQuery, head: FlowHead) -> int:
@@ -98,5 +113,12 @@ ROUTES = (
     _route(_ONE, get_flow, "A flow with its newest document", answer=FlowAnswer),
     _route(f"{_ONE}/versions", list_versions, "List versions", query=PageQuery, answer=VersionList),
     _route(f"{_ONE}/versions/{{version}}", get_version, "One version", answer=FlowAnswer),
-    _route(f"{_ONE}/export", export_flow, "The document alone", query=ExportQuery, answer=Document),
+    _route(
+        f"{_ONE}/export",
+        export_flow,
+        "The document alone, or a Python file",
+        query=ExportQuery,
+        answer=Document,
+        content_types=("application/json", "text/x-python"),
+    ),
 )
