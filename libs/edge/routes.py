@@ -17,9 +17,8 @@ from libs.edge.bodies import decode, invalid, misfit, read_body
 from libs.edge.callers import Callers, Refusal
 from libs.edge.problems import Detail, Problem, ProblemBody, render
 from libs.events.auth_calls import Actor, Principal, allows
-from libs.events.broker import Unavailable
 from libs.events.managed import Limits, Permission
-from libs.runtime.failures import Terminal
+from libs.runtime.failures import Retryable, Terminal
 from libs.runtime.ids import is_token, new_id
 
 log = structlog.get_logger()
@@ -90,6 +89,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     permission: Permission | None
     """The right that the key needs; None: the handler decides (and `caller` may be anybody's key)."""
     body: Any = None
+    file_part: str | None = None
+    """The part with a file in a multipart body, which the handler reads by itself."""
     query: Any = None
     answer: Any = None
     status: int = 200
@@ -240,7 +241,7 @@ def as_problem(error: Exception, request: web.Request) -> Problem:
             return error
         case Refusal():
             return error.problem()
-        case Unavailable():
+        case Retryable(code="unavailable"):
             return Problem("unavailable", "The service cannot take this request now; try again shortly.")
         case Terminal(code="egress_refused"):
             return Problem("egress_refused", error.message)

@@ -118,7 +118,16 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True, tag="batch", tag_field="e
     created_at: datetime
 
 
-State = Batch | Workspace | Key | SlugClaim | FlowHead | FlowVersion | Deployment
+class SecretName(msgspec.Struct, frozen=True, kw_only=True, tag="secret", tag_field="entity"):
+    """That a secret was set or deleted. Its value is sealed in PostgreSQL and never here."""
+
+    workspace: str
+    name: str
+    updated_at: datetime
+    deleted: bool = False
+
+
+State = Batch | Workspace | Key | SlugClaim | FlowHead | FlowVersion | Deployment | SecretName
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -154,6 +163,8 @@ def subject_of(workspace: str, state: State) -> str:
             return managed_subject(state.id, "workspace", state.id)
         case FlowVersion():
             return version_subject(workspace, state.flow_id, state.version)
+        case SecretName():
+            return managed_subject(workspace, entity_of(state), state.name)
         case SlugClaim():
             raise ValueError("a slug's subject is made of the slug: use slug_subject")
         case Key() | FlowHead() | Deployment() | Batch():

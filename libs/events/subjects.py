@@ -79,6 +79,11 @@ def kind_filter(shard: int, kind: Kind | str) -> str:
     return f"evt.{shard}.*.*.{kind}"
 
 
+def workspace_runs_filter(shard: int, workspace: str) -> str:
+    """All appends of a workspace's runs in a shard."""
+    return f"evt.{shard}.{_token(workspace)}.>"
+
+
 def managed_subject(workspace: str, entity: str, entity_id: str) -> str:
     """Where the states of one managed thing are, oldest to newest."""
     return f"mgt.{_token(workspace)}.{entity}.{_token(entity_id)}"
@@ -87,6 +92,11 @@ def managed_subject(workspace: str, entity: str, entity_id: str) -> str:
 def managed_filter(entity: str) -> str:
     """All states of all things of one kind, in every workspace."""
     return f"mgt.*.{entity}.*"
+
+
+def workspace_managed_filter(workspace: str) -> str:
+    """All states of everything that a workspace manages."""
+    return f"mgt.{_token(workspace)}.>"
 
 
 def parse_managed_subject(subject: str) -> tuple[str, str, str]:

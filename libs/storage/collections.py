@@ -1,7 +1,8 @@
 """Collections of documents, and the search in them.
 
 By words: a document that has any word of the question is found; those that fit the whole of it, read as a web search is
-(quotes, `or`, a minus), come first, in the upper half of the scores. By meaning, where an embedding model is
+(quotes, `or`, a minus), come first, in the upper half of the scores, by how near the words are to each other; below it
+by how many of them there are. By meaning, where an embedding model is
 configured: by the cosine of vectors, among the documents that this model has read; if there are none, by words. Scores
 lie in [0, 1] and compare within one answer only.
 """

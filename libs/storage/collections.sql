@@ -47,7 +47,9 @@ WITH given AS (
                           ' (&|<->|<\d+>) ', ' | ', 'g')::tsquery AS any_word
     FROM given
 )
-SELECT text, metadata, ((words @@ all_words)::integer + ts_rank_cd(words, any_word, 1 | 32)::float8) / 2 AS score
+SELECT text, metadata,
+       CASE WHEN words @@ all_words THEN 1 + ts_rank_cd(words, all_words, 1 | 32)::float8
+            ELSE ts_rank(words, any_word, 1)::float8 END / 2 AS score
 FROM documents, asked
 WHERE collection_id = $1 AND words @@ any_word
 ORDER BY score DESC, id

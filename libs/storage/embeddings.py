@@ -56,7 +56,7 @@ class Embedder:
             items = []
         vectors = {item.index: item.embedding for item in items}
         if set(vectors) != set(range(len(texts))) or not all(vectors.values()):
-            raise Retryable("node_failed", f"the embedding model {self.model} did not answer with a vector for each text")
+            raise Retryable("node_failed", f"the embedding model {self.model} left out a vector")
         return [vectors[index] for index in range(len(texts))]
 
     def _request(self, texts: list[str]) -> Request:

@@ -38,7 +38,7 @@ class SecretStore:
         async with connection(self._database) as held, held.transaction():
             version: int = await held.fetchval(self._sql["next_version"])
             sealed = seal(self._key, value, (workspace, name, str(version)))
-            row = await held.fetchrow(self._sql["put_secret"], workspace, name, version, sealed)
+            (row,) = await held.fetch(self._sql["put_secret"], workspace, name, version, sealed)
             await recorded()
         return Secret(name=name, created_at=row["created_at"], updated_at=row["updated_at"]), row["created"]
 

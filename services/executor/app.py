@@ -14,11 +14,20 @@ from libs.events.topology import converge
 from libs.events.worker import Subscription, Worker
 from libs.runtime.health import Readiness
 from libs.runtime.listener import health_only
-from libs.runtime.settings import Settings
-from services.executor.effects import Performer
-from services.executor.models import Models, providers
+from libs.runtime.postgres import database
 from libs.runtime.providers import read_endpoints
+from libs.runtime.settings import Settings
+from libs.storage import migrations
+from libs.storage.collections import Collections
+from libs.storage.embeddings import embedder
+from libs.storage.files import FileStore
+from libs.storage.secrets import SecretStore
+from services.executor.effects import Performer
+from services.executor.files import Files
+from services.executor.models import Models, providers
 from services.executor.runs import Runs
+from services.executor.search import Search
+from services.executor.secrets import Secrets
 
 DURABLE = "executors"
 """The name of the executors' consumers. A promise: renaming it runs every run again."""
@@ -36,11 +45,16 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
         connect(settings.nats_url, settings.instance, stopping.set) as broker,
         Egress(policy) as egress,
         Egress(providers_policy) as providers_egress,
+        database(settings.postgres_dsn, migrations(), settings.instance) as tables,
     ):
         readiness.require("nats", lambda: broker.connected)
         log = EventLog(broker, await converge(broker, settings.streams, settings.replicas))
-        performer = Performer(egress, Models(providers(providers_egress, endpoints)))
-        runs = Runs(broker, log, Versions(broker), performer, settings.instance)
+        collections = Collections(tables, embedder(providers_egress, endpoints, settings.embedding_model))
+        performer = Performer(egress, Models(providers(providers_egress, endpoints)), Search(collections))
+        secrets = Secrets(SecretStore(tables, settings.master_secret))
+        types = tuple(filter(None, settings.file_types.split(",")))
+        files = Files(FileStore(tables), egress, max_bytes=settings.max_file_bytes, types=types)
+        runs = Runs(broker, log, Versions(broker), performer, secrets, files, settings.instance)
         await broker.subscribe(CANCEL, runs.on_cancel)
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(runs.watch())

@@ -36,20 +36,25 @@ class Deltas:
         if self._pumping is not None:
             self._pumping.cancel()
             await asyncio.gather(self._pumping, return_exceptions=True)
-        self._say_gathered()
+        self._say_gathered(last=True)
 
     async def _pump(self) -> None:
         while self._say_gathered():
             await self._journal.flush()
             await asyncio.sleep(_PAUSE_SECONDS)
 
-    def _say_gathered(self) -> bool:
-        data = DeltaData(text="".join(self._text), reasoning="".join(self._reasoning))
-        self._text.clear()
-        self._reasoning.clear()
+    def _say_gathered(self, *, last: bool = False) -> bool:
+        data = DeltaData(text=self._taken(self._text, last), reasoning=self._taken(self._reasoning, last))
         if not data.text and not data.reasoning:
             return False
         self._journal.add(
             lambda seq, run_id, at: NodeDelta(seq=seq, run_id=run_id, at=at, node=self._node_id, data=data)
         )
         return True
+
+    def _taken(self, gathered: list[str], last: bool) -> str:
+        """What may be said of what was gathered; the beginning of a secret stays until more has come."""
+        text = "".join(gathered)
+        said, rest = (text, "") if last else self._journal.mask.split(text)
+        gathered[:] = [rest] if rest else []
+        return said

@@ -11,9 +11,10 @@ import msgspec
 
 from libs.egress import Egress, Request
 from libs.events.run_events import Usage
-from libs.flows import AnyNode, Compute, Effect, HttpAnswer, HttpCall, ModelAnswer, ModelCall, Scope
+from libs.flows import AnyNode, Compute, Effect, HttpAnswer, HttpCall, ModelAnswer, ModelCall, Scope, SearchCall
 from libs.runtime.failures import Failure
 from services.executor.models import Models, OnDelta
+from services.executor.search import Search
 
 _HTTP_SECONDS = 60.0
 
@@ -28,11 +29,12 @@ class Performed(msgspec.Struct, frozen=True, kw_only=True):
 class Performer:
     """Runs the steps of nodes with effects."""
 
-    def __init__(self, egress: Egress, models: Models) -> None:
+    def __init__(self, egress: Egress, models: Models, search: Search) -> None:
         self._egress = egress
         self._models = models
+        self._search = search
 
-    async def perform(self, node: AnyNode, scope: Scope, on_delta: OnDelta) -> Performed:
+    async def perform(self, node: AnyNode, scope: Scope, workspace: str, on_delta: OnDelta) -> Performed:
         """One attempt. Raises Failure; cancelled, it closes what it had open."""
         steps = node.steps(scope)
         usage: Usage | None = None
@@ -40,7 +42,7 @@ class Performer:
             effect = next(steps)
             while True:
                 try:
-                    answer = await self._answer(effect, scope.idempotency_key, on_delta)
+                    answer = await self._answer(effect, scope.idempotency_key, workspace, on_delta)
                 except Failure as failure:
                     effect = steps.throw(failure)
                     continue
@@ -52,12 +54,14 @@ class Performer:
         finally:
             steps.close()
 
-    async def _answer(self, effect: Effect, idempotency_key: str, on_delta: OnDelta) -> Any:
+    async def _answer(self, effect: Effect, idempotency_key: str, workspace: str, on_delta: OnDelta) -> Any:
         match effect:
             case HttpCall():
                 return await self._http(effect)
             case ModelCall():
                 return await self._models.complete(effect, idempotency_key, on_delta)
+            case SearchCall():
+                return await self._search.answer(workspace, effect)
             case Compute():
                 return await asyncio.to_thread(effect.function, *effect.args)
             case _:

@@ -6,6 +6,7 @@ it: after a crash no node that finished is begun again, and one that was cut off
 """
 
 import asyncio
+import traceback
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -45,10 +46,12 @@ from libs.flows import (
     outcome,
 )
 from libs.runtime.failures import Failure, Retryable, Terminal
+from libs.storage import Away
 from services.executor.deltas import Deltas
 from services.executor.effects import Performed, Performer
 from services.executor.journal import Journal, utc_now
 from services.executor.memory import Memory
+from services.executor.resources import Resources
 
 _MAX_OUTPUT_BYTES = 16 * 1024 * 1024
 _MAX_PAUSE_SECONDS = 3600.0
@@ -74,7 +77,7 @@ class Execution:
         journal: Journal,
         performer: Performer,
         executor: str,
-        facts: dict[str, Any],
+        resources: Resources,
         memory: Memory,
         taken_over: Mapping[str, Settled],
     ) -> None:
@@ -82,7 +85,7 @@ class Execution:
         self._journal = journal
         self._performer = performer
         self._executor = executor
-        self._facts = facts
+        self._resources = resources
         self._settled = settled_of(flow, journal.state)
         self._outputs = {node_id: ended.output for node_id, ended in self._settled.items()}
         self._frontier = Frontier.from_settled(flow, self._settled)
@@ -104,7 +107,7 @@ class Execution:
             self._fail(failure.fault)
         else:
             output = outcome(self._flow, self._settled)
-            await self._memory.remember(output)
+            await self._memory.remember(self._journal.mask.value(output))
             self._complete(output)
         await self._journal.flush()
 
@@ -114,6 +117,21 @@ class Execution:
             if node_id in self._taken_over and node_id not in self._settled:
                 self._say_started(node, 1)
                 self._skip(self._end_finished(node, self._taken_over[node_id].output, None))
+
+    async def _restore(self) -> None:
+        """Give the nodes that have ended what they gave where the log has less of it."""
+        for node_id, node in self._flow.nodes.items():
+            ended = self._settled.get(node_id)
+            if ended is None or ended.status != "finished" or not self._resources.lacks(node, ended.output):
+                continue
+            try:
+                await self._resources.read_files(node, ended.output)
+                self._outputs[node_id] = node.evaluate(self._scope(node))
+            except Away:
+                raise
+            except Failure as failure:
+                raise RunFailure(_fault(node, failure)) from None
+            self._settled[node_id] = finished(node, self._outputs[node_id])
 
     async def _within_time(self) -> None:
         seconds = self._flow.flow.settings.timeout_seconds
@@ -130,6 +148,7 @@ class Execution:
             await self._stop_tasks()
 
     async def _drive(self) -> None:
+        await self._restore()
         self._take(self._frontier.ready())
         while self._tasks:
             done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -144,7 +163,7 @@ class Execution:
         self._skip(steps)
         while ready:
             node = ready.pop(0)
-            if node.effects:
+            if node.effects or self._resources.reads_files(node):
                 self._tasks[asyncio.create_task(self._attempts(node))] = node
                 continue
             further = self._evaluate(node)
@@ -166,21 +185,25 @@ class Execution:
             output = node.evaluate(self._scope(node))
         except Failure as failure:
             return self._end_failed(node, failure)
-        except Exception:
-            log.exception("node is defective", run_id=self._journal.state.run_id, node_type=type(node).__name__)
+        except Exception:  # noqa: BLE001  # a defect ends the node; its text may quote a secret
+            told = self._journal.mask.text(traceback.format_exc())
+            run_id = self._journal.state.run_id
+            log.error("node is defective", run_id=run_id, node_type=type(node).__name__, exception=told)  # noqa: TRY400
             return self._end_failed(node, Terminal("node_failed", "the node failed unexpectedly"))
         return self._end_finished(node, output, None)
 
     def _end_with_effects(self, node: AnyNode, task: asyncio.Task[Performed]) -> None:
         try:
             performed = task.result()
+        except Away:
+            raise
         except Failure as failure:
             self._take(self._end_failed(node, failure))
         else:
             self._take(self._end_finished(node, performed.output, performed.usage))
 
     def _end_finished(self, node: AnyNode, output: Any, usage: Usage | None) -> Steps:
-        encoded = msgspec.json.encode(output)
+        encoded = msgspec.json.encode(self._resources.stored(node, output))
         if len(encoded) > _MAX_OUTPUT_BYTES:
             message = f"the output is larger than {_MAX_OUTPUT_BYTES} bytes"
             return self._end_failed(node, Terminal("node_failed", message))
@@ -190,15 +213,14 @@ class Execution:
         return self._settle(node, finished(node, output))
 
     def _end_failed(self, node: AnyNode, failure: Failure) -> Steps:
-        code = failure.code if failure.code in _CODES else "node_failed"
-        fault = Fault(code=code, message=failure.message, node=node.id)
+        fault = _fault(node, failure)
         elapsed = seconds_between(self._journal.state.nodes[node.id].started_at, utc_now())
         continued = node.on_error == "continue"
         data = FailedData(error=fault, duration_seconds=elapsed, continued=continued)
         self._journal.add(lambda seq, run_id, at: NodeFailed(seq=seq, run_id=run_id, at=at, node=node.id, data=data))
         if not continued:
             raise RunFailure(fault)
-        return self._settle(node, failed(node, code, failure.message))
+        return self._settle(node, failed(node, fault.code, fault.message))
 
     def _settle(self, node: AnyNode, ended: Settled) -> Steps:
         self._settled[node.id] = ended
@@ -217,6 +239,8 @@ class Execution:
             await self._journal.flush()
             try:
                 return await self._attempt(node)
+            except Away:
+                raise
             except Retryable as failure:
                 failures += 1
                 if failures >= node.retry.max_attempts:
@@ -230,7 +254,7 @@ class Execution:
         deltas = Deltas(self._journal, node.id)
         try:
             async with asyncio.timeout(node.timeout_seconds) as limit:
-                return await self._performer.perform(node, self._scope(node), deltas.say)
+                return await self._perform(node, deltas)
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -238,6 +262,13 @@ class Execution:
             raise Retryable("node_timeout", message) from None
         finally:
             await deltas.close()
+
+    async def _perform(self, node: AnyNode, deltas: Deltas) -> Performed:
+        """Away where a file cannot be read now: the run is then handed back, for that is no fault of the node's."""
+        if node.effects:
+            return await self._performer.perform(node, self._scope(node), self._resources.run.workspace, deltas.say)
+        await self._resources.read_files(node)
+        return Performed(output=node.evaluate(self._scope(node)), usage=None)
 
     def _say_started(self, node: AnyNode, attempt: int) -> None:
         data = NodeStartedData(attempt=attempt)
@@ -251,9 +282,9 @@ class Execution:
     def _scope(self, node: AnyNode) -> Scope:
         return Scope(
             outputs=self._outputs,
-            run=self._facts,
+            run=self._resources.facts,
             session=self._session,
-            secrets={},
+            secrets=self._resources.secrets,
             idempotency_key=f"{self._journal.state.run_id}:{node.id}",
             now=utc_now(),
         )
@@ -316,6 +347,11 @@ def facts_of(state: RunState) -> dict[str, Any]:
         "input": requested.input,
         "metadata": requested.metadata,
     }
+
+
+def _fault(node: AnyNode, failure: Failure) -> Fault:
+    code = failure.code if failure.code in _CODES else "node_failed"
+    return Fault(code=code, message=failure.message, node=node.id)
 
 
 def _pause(node: AnyNode, failures: int, failure: Retryable) -> float:

@@ -12,6 +12,7 @@ from libs.events.log import EventLog
 from libs.events.run import RunState, evolve
 from libs.events.run_events import TERMINAL, Append, RunEvent
 from libs.events.subjects import Kind, RunKey
+from services.executor.masking import Mask
 
 
 def utc_now() -> datetime:
@@ -23,9 +24,17 @@ class Journal:
     """The pending events of one run. `sequence` is where the run's last message lies in its stream."""
 
     def __init__(
-        self, log: EventLog, run: RunKey, state: RunState, sequence: int, executor: str, trace: str | None
+        self,
+        log: EventLog,
+        run: RunKey,
+        state: RunState,
+        sequence: int,
+        executor: str,
+        trace: str | None,
+        mask: Mask,
     ) -> None:
         self.state = state
+        self.mask = mask
         self._log = log
         self._run = run
         self._sequence = sequence
@@ -43,10 +52,10 @@ class Journal:
         return event
 
     def extend(self, events: list[RunEvent]) -> None:
-        """Say what was decided elsewhere; the events continue the count."""
-        for event in events:
+        """Say what was decided elsewhere; the events continue the count. No secret passes here."""
+        for event in map(self.mask.event, events):
             evolve(self.state, event)
-        self._pending += events
+            self._pending.append(event)
 
     async def flush(self) -> None:
         """Return when everything said so far is on the log. Conflict when the run is not ours any more.

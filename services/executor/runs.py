@@ -19,14 +19,21 @@ from libs.events.run_events import Append, Fault, RunEnd, RunRequested, decode_a
 from libs.events.subjects import Kind, RunKey, answer_subject, parse_run_subject
 from libs.events.worker import Superseded
 from libs.flows import CompiledFlow, apply_tweaks, compile_flow
-from libs.runtime.failures import Failure, Terminal
+from libs.runtime.failures import Failure, Retryable, Terminal
+from libs.storage import Away
 from services.executor.effects import Performer
 from services.executor.execution import Execution, facts_of
+from services.executor.files import Files
 from services.executor.journal import Journal, utc_now
+from services.executor.masking import Mask
 from services.executor.memory import Memory
 from services.executor.replays import taken_over
+from services.executor.resources import Resources
+from services.executor.secrets import Secrets
 
 _LOOK_SECONDS = 5.0
+_AWAY_BASE_SECONDS = 4.0
+"""To the power of the deliveries before: 1, 4, 16, 64 seconds."""
 
 _runs = Counter("headgate_runs_total", "Runs that this executor brought to an end.", ["outcome"])
 _active = Gauge("headgate_runs_active", "Runs that this executor holds now.")
@@ -43,27 +50,49 @@ class Runs:
     """The runs that this executor works on."""
 
     def __init__(
-        self, broker: Broker, event_log: EventLog, versions: Versions, performer: Performer, executor: str
+        self,
+        broker: Broker,
+        event_log: EventLog,
+        versions: Versions,
+        performer: Performer,
+        secrets: Secrets,
+        files: Files,
+        executor: str,
     ) -> None:
         self._broker = broker
         self._log = event_log
         self._versions = versions
         self._performer = performer
+        self._secrets = secrets
+        self._files = files
         self._executor = executor
         self._working: dict[str, tuple[RunKey, asyncio.Task[object]]] = {}
         self._cancelled: set[str] = set()
 
     async def on_run_requested(self, delivery: Delivery) -> None:
-        """Bring the run to its end. Superseded when somebody else does."""
+        """Bring the run to its end. Superseded when somebody else does.
+
+        A run that needs what is in PostgreSQL while that is away is handed back, and comes again within a minute
+        or so; others are not kept waiting for it.
+        """
+        try:
+            await self._carry(delivery)
+        except Away as away:
+            raise Retryable(away.code, away.message, after=_AWAY_BASE_SECONDS ** (delivery.attempt - 1)) from None
+
+    async def _carry(self, delivery: Delivery) -> None:
         run, _ = parse_run_subject(delivery.subject)
         append = decode_append(delivery.payload)
         state, sequence = await self._state(run, append, delivery)
         if state.end is None:
             flow = await self._flow(run, state)
-            journal = Journal(self._log, run, state, sequence, self._executor, append.trace)
+            secrets = await self._secrets.read(run.workspace, flow.secrets)
+            mask = Mask(secrets.values())
+            journal = Journal(self._log, run, state, sequence, self._executor, append.trace, mask)
+            resources = Resources(run, facts_of(state), secrets, self._files)
             memory = Memory(self._broker, run, flow, state)
             earlier = await taken_over(self._log, run, flow, state)
-            execution = Execution(flow, journal, self._performer, self._executor, facts_of(state), memory, earlier)
+            execution = Execution(flow, journal, self._performer, self._executor, resources, memory, earlier)
             if not await self._work(run, execution, journal):
                 return
         if state.end is not None:

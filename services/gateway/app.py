@@ -1,6 +1,7 @@
 """The gateway's composition root: the only place that makes its connections."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -13,6 +14,7 @@ from libs.edge.callers import Callers
 from libs.edge.routes import Edge, problems
 from libs.edge.routes import serve as serve_route
 from libs.edge.streams import Streams
+from libs.egress import Egress, Policy
 from libs.events.auth_calls import Principal
 from libs.events.broker import connect
 from libs.events.log import EventLog
@@ -20,8 +22,14 @@ from libs.events.topology import converge
 from libs.runtime.health import Readiness, health_routes
 from libs.runtime.listener import listen
 from libs.runtime.postgres import Database, database
+from libs.runtime.providers import read_endpoints
 from libs.runtime.settings import Settings
 from libs.runtime.sql import read_migrations
+from libs.storage import migrations
+from libs.storage.collections import Collections
+from libs.storage.embeddings import embedder
+from libs.storage.files import FileStore
+from libs.storage.secrets import SecretStore
 from services.gateway.admission.gate import Gate
 from services.gateway.api import ROUTES
 from services.gateway.cache import Cache
@@ -44,10 +52,16 @@ _WAIT_SHARE = 0.8
 async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Event) -> AsyncIterator[None]:
     """Run until the context is left; requests under way are answered, streams are ended."""
     streams = Streams()
+    schema = {**read_migrations(_SCHEMA), **migrations()}
+    endpoints = read_endpoints(os.environ)
+    policy = Policy.parse(settings.egress_allow)
+    for endpoint in endpoints.values():
+        policy = policy.trusting(endpoint.host)
     async with (
         connect(settings.nats_url, settings.instance, stopping.set) as broker,
-        database(settings.postgres_dsn, read_migrations(_SCHEMA), settings.instance) as tables,
+        database(settings.postgres_dsn, schema, settings.instance) as tables,
         Callers(broker) as callers,
+        Egress(policy) as egress,
     ):
         readiness.require("nats", lambda: broker.connected)
         log = EventLog(broker, await converge(broker, settings.streams, settings.replicas))
@@ -67,6 +81,9 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
                 runs=RunTable(log, tables),
                 gate=Gate(broker, log),
                 cache=Cache(broker),
+                files=FileStore(tables),
+                secrets=SecretStore(tables, settings.master_secret),
+                collections=Collections(tables, embedder(egress, endpoints, settings.embedding_model)),
             )
             projectors = [Projector(broker, tables, shard) for shard in range(log.shards)]
             background = [group.create_task(each.run()) for each in projectors]

@@ -24,6 +24,7 @@ _ERRORS = {
     413: "The body is too large.",
     422: "The Idempotency-Key was used with another body.",
     429: "A limit is reached; `Retry-After` says when to come back.",
+    500: "The run failed, for the reason given.",
     503: "Not now; `Retry-After` says when to come back.",
 }
 
@@ -73,6 +74,10 @@ def _operation(route: Route, schemas: dict[int, Any]) -> dict[str, Any]:
     if route.body is not None:
         content = {"application/json": {"schema": schemas[id(route.body)]}}
         operation["requestBody"] = {"required": False, "content": content}
+    if route.file_part is not None:
+        properties = {route.file_part: {"type": "string", "contentMediaType": "application/octet-stream"}}
+        schema = {"type": "object", "properties": properties, "required": [route.file_part]}
+        operation["requestBody"] = {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
     for status in _error_statuses(route):
         # A wrong method is answered before any route is chosen, so never in a dialect's words.
         error = ProblemBody if status == 405 else route.error
@@ -94,12 +99,14 @@ def _success(route: Route, status: int, schemas: dict[int, Any]) -> dict[str, An
 
 
 def _error_statuses(route: Route) -> Iterable[int]:
-    statuses = {*_ALWAYS, *(_WITH_BODY if route.body is not None else ()), *((400,) if route.query else ())}
+    statuses = {*_ALWAYS, *(_WITH_BODY if route.body or route.file_part else ()), *((400,) if route.query else ())}
     if route.method != "GET":
         statuses |= {409, *((422, 429) if "Idempotency-Key" in route.headers else ())}
     if route.headers:
         statuses.add(400)
-    return sorted(statuses.intersection({*STATUS.values(), 405}))
+    known = statuses.intersection({*STATUS.values(), 405})
+    # To a dialect, a run that failed is an error of ours.
+    return sorted(known | {500} if route.error is not ProblemBody else known)
 
 
 def _path_parameters(route: Route) -> Iterable[dict[str, Any]]:

@@ -8,6 +8,9 @@ from libs.edge.streams import Streams
 from libs.events.broker import Broker
 from libs.events.log import EventLog
 from libs.runtime.settings import Settings
+from libs.storage.collections import Collections
+from libs.storage.files import FileStore
+from libs.storage.secrets import SecretStore
 from services.gateway.admission.gate import Gate
 from services.gateway.cache import Cache
 from services.gateway.directory import Directory
@@ -29,3 +32,6 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     runs: RunTable
     gate: Gate
     cache: Cache
+    files: FileStore
+    secrets: SecretStore
+    collections: Collections

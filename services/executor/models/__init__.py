@@ -6,9 +6,9 @@ from typing import Protocol
 from libs.egress import Egress
 from libs.flows.effects import ModelAnswer, ModelCall
 from libs.runtime.failures import Terminal
+from libs.runtime.providers import Endpoint
 from services.executor.models.echo import Echo
 from services.executor.models.openai import OpenAI
-from libs.runtime.providers import Endpoint
 
 OnDelta = Callable[[str, str], Awaitable[None]]
 """Called with more text and more reasoning as they come; either may be empty."""

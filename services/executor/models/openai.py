@@ -12,8 +12,8 @@ import msgspec
 from libs.egress import Egress, Request, Streamed
 from libs.flows.effects import ModelAnswer, ModelCall
 from libs.runtime.failures import Retryable, Terminal
-from services.executor.models.prices import cost_usd
 from libs.runtime.providers import Endpoint
+from services.executor.models.prices import cost_usd
 
 _MAX_ANSWER_BYTES = 16 * 1024 * 1024
 _MAX_LINE_BYTES = 1024 * 1024

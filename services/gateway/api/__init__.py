@@ -3,18 +3,40 @@
 from libs.edge.routes import Route
 from libs.edge.run_events import events_route
 from services.gateway import dialects
-from services.gateway.api import batches, deployments, flows, keys, node_types, replays, runs, sessions, versions
+from services.gateway.api import (
+    audit,
+    batches,
+    collections,
+    deployments,
+    examples,
+    files,
+    flows,
+    keys,
+    node_types,
+    replays,
+    runs,
+    secrets,
+    sessions,
+    usage,
+    versions,
+)
 
 ROUTES: tuple[Route, ...] = (
     *flows.ROUTES,
     *versions.ROUTES,
     *deployments.ROUTES,
+    *examples.ROUTES,
     *runs.ROUTES,
     *replays.ROUTES,
     *batches.ROUTES,
     events_route(),
     *sessions.ROUTES,
+    *files.ROUTES,
+    *collections.ROUTES,
+    *secrets.ROUTES,
     *keys.ROUTES,
+    *usage.ROUTES,
+    *audit.ROUTES,
     *node_types.ROUTES,
     *dialects.ROUTES,
 )

@@ -2,43 +2,22 @@
 
 import uuid
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
 from libs.edge.key_management import issue_deployment_key, withdraw_deployment_key
 from libs.edge.problems import Detail, Problem, not_found
 from libs.edge.routes import Call, Reply, Route
-from libs.events.managed import Deployment, FlowHead, Mode, Permission
+from libs.events.managed import Deployment, FlowHead, Limits, Mode, Permission
 from libs.flows import deployable
 from libs.runtime.secrets import signing_secret
+from services.gateway.api.deployment_settings import DeploymentBody, DeploymentPatch, changes_of, limits_from
 from services.gateway.api.flows import find_flow
+from services.gateway.endpoints import endpoints_of
 from services.gateway.paging import PageQuery, page
 from services.gateway.state import Gateway
-
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-Version = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
-Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
-
-
-class DeploymentBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a deployment is made with. Without a version, the flow's newest."""
-
-    name: Name | None = None
-    type: Literal["production", "test"] = "production"
-    mode: Mode = "sync"
-    version: Version | None = None
-    sync_timeout_seconds: Seconds | None = None
-
-
-class DeploymentPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What may be changed; `version` deploys again, or rolls back."""
-
-    name: Name | UnsetType = UNSET
-    mode: Mode | UnsetType = UNSET
-    version: Version | UnsetType = UNSET
-    sync_timeout_seconds: Seconds | UnsetType | None = UNSET
 
 
 class DeploymentAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -53,6 +32,9 @@ class DeploymentAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     mode: Mode
     status: Literal["active", "inactive"]
     endpoints: dict[str, str]
+    public: bool
+    cache_seconds: int
+    limits: Limits
     sync_timeout_seconds: float | None
     created_at: datetime
     updated_at: datetime
@@ -89,6 +71,9 @@ async def create_deployment(call: Call[Gateway]) -> Reply:
         created_at=now,
         updated_at=now,
         key_id=issued.id,
+        public=body.public,
+        cache_seconds=body.cache_seconds or 0,
+        limits=limits_from(body.limits),
         sync_timeout_seconds=body.sync_timeout_seconds,
     )
     await call.app.directory.write("deployment.created", deployment, call.caller.key_id, call.address, after=0)
@@ -111,10 +96,10 @@ async def get_deployment(call: Call[Gateway]) -> Reply:
 async def change_deployment(call: Call[Gateway]) -> Reply:
     """Change it. The address and the key stay, and the next call meets the change."""
     patch: DeploymentPatch = call.body
-    wanted = {name: value for name, value in msgspec.structs.asdict(patch).items() if value is not UNSET}
+    found = find(call)
     if patch.version is not UNSET:
-        await _check_version(call, _flow_of(call, find(call)), patch.version)
-    return await _change(call, "deployment.changed", **wanted)
+        await _check_version(call, _flow_of(call, found), patch.version)
+    return await _change(call, "deployment.changed", **changes_of(patch, found))
 
 
 async def undeploy(call: Call[Gateway]) -> Reply:
@@ -154,7 +139,6 @@ def _reaches(call: Call[Gateway], deployment: Deployment) -> bool:
 
 def show(call: Call[Gateway], deployment: Deployment) -> DeploymentAnswer:
     """The deployment as callers see it."""
-    base = call.app.settings.public_url.rstrip("/") or f"{call.request.scheme}://{call.request.host}"
     head = call.app.directory.flow(deployment.workspace, deployment.flow_id)
     return DeploymentAnswer(
         id=deployment.id,
@@ -165,11 +149,19 @@ def show(call: Call[Gateway], deployment: Deployment) -> DeploymentAnswer:
         type=deployment.type,
         mode=deployment.mode,
         status=deployment.status,
-        endpoints={"native": f"{base}/v1/deployments/{deployment.id}/runs"},
+        endpoints=endpoints_of(base_url(call), deployment.id),
+        public=deployment.public,
+        cache_seconds=deployment.cache_seconds,
+        limits=deployment.limits,
         sync_timeout_seconds=deployment.sync_timeout_seconds,
         created_at=deployment.created_at,
         updated_at=deployment.updated_at,
     )
+
+
+def base_url(call: Call[Gateway]) -> str:
+    """Where callers reach this gateway, as the operator says or else as this caller does."""
+    return call.app.settings.public_url.rstrip("/") or f"{call.request.scheme}://{call.request.host}"
 
 
 async def _change(call: Call[Gateway], kind: str, **changes: Any) -> Reply:

@@ -72,6 +72,7 @@ ROUTES = (
         anonymous=True,
         body=TriggerBody,
         answer=TriggerAnswer,
+        also={202: "Triggered: the deployment is asynchronous, or the run takes longer than a call may wait."},
         headers=IDEMPOTENCY,
         error=TriggerError,
         errors=envelope(lambda problem, _: TriggerError(message=problem.detail, code=code_of(problem))),

@@ -70,7 +70,7 @@ class StreamedError(WorkflowError, frozen=True, kw_only=True, rename={"node": "N
 
 
 async def run_workflow(call: Call[Gateway]) -> Reply | web.StreamResponse:
-    """Run a workflow."""
+    """Run a workflow. One that takes longer than a call may wait goes on: 202 with `status` and `run_id`."""
     caller, deployment = callable_deployment(call, call.path("workflow_id"))
     body: WorkflowBody = call.body
     mode: Any = "stream" if body.stream else "sync"

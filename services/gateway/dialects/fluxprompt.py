@@ -131,6 +131,7 @@ ROUTES = (
         query=FluxQuery,
         body=FluxBody,
         answer=FluxAnswer,
+        also={202: "Queued: the deployment is asynchronous, or the run takes longer than a call may wait."},
         headers=IDEMPOTENCY,
         error=FluxError,
         errors=envelope(_error),

@@ -105,7 +105,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def run_flow(call: Call[Gateway]) -> Reply | web.StreamResponse:
-    """Run a flow, as the seed writes it."""
+    """Run a flow, as the seed writes it. One that takes longer than a call may wait goes on: 202 with `run_id`."""
     return await _run(call, seed_answer)
 
 

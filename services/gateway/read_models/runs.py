@@ -1,15 +1,14 @@
 """The runs table: which runs there are, newest first, by what they are searched for.
 
 The table tells which; the log tells what they are, so a page is never older than the log. A caller who has just
-started a run finds it: the table is waited for until it has come as far as the log was, which takes milliseconds, or
-after an outage of PostgreSQL seconds; where it takes longer, the page is refused.
+started a run finds it: the table is waited for, up to a second, until it has come as far as the log was.
 """
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias, get_args
 
 import asyncpg
 import msgspec
@@ -22,10 +21,16 @@ from libs.events.topology import api
 from libs.runtime.postgres import Database
 from libs.runtime.sql import read_queries
 from services.gateway.paging import PageQuery, cut
-from services.gateway.read_models.projector import AWAY, READING
+from services.gateway.read_models.projector import READING
 
-_WAIT_SECONDS = 4.0
+STATUSES: tuple[Status, ...] = get_args(Status)
+
+_WAIT_SECONDS = 1.0
 _LOOK_SECONDS = 0.01
+_BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
+_END = datetime(9999, 12, 31, tzinfo=UTC)
+
+Records: TypeAlias = "list[asyncpg.Record]"
 
 
 class RunQuery(PageQuery, frozen=True, kw_only=True):
@@ -57,21 +62,25 @@ class RunTable:
 
     async def page(self, workspace: str, query: RunQuery, deployments: Sequence[str]) -> dict[str, Any]:
         """A page of run objects. `deployments` narrows it to what a bound key may see; empty: all."""
+        found = await self.find(workspace, query, deployments)
+        runs = await asyncio.gather(*[self._read(RunKey(workspace, run_id)) for run_id in found])
+        return cut(runs, query.limit, lambda run: (run.created_at, run.id), lambda run: run)
+
+    async def find(self, workspace: str, query: RunQuery, deployments: Sequence[str] = ()) -> list[str]:
+        """The ids of a page's runs, and of one more where there are more."""
+        name, *arguments = search(workspace, query, deployments)
+        return [row["id"] for row in await self.fetch(name, *arguments)]
+
+    async def fetch(self, name: str, *arguments: object) -> Records:
+        """The rows of a statement of `queries.sql`, once the table has come as far as the log is now."""
         pool = self._database.pool
         if pool is None:
             raise Problem("unavailable", "The runs table is not there yet; runs themselves are.")
-        after = query.after or (None, None)
         try:
             await self._catch_up(pool)
-            found = await pool.fetch(
-                self._sql["list_runs"],
-                *(workspace, query.deployment_id, query.flow_id, query.status, query.session_id),
-                *(query.since, query.until, *after, list(deployments) or None, query.limit + 1),
-            )
-        except AWAY:
+            return await pool.fetch(self._sql[name], *arguments)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
             raise Problem("unavailable", "The runs table cannot be read now; runs themselves go on.") from None
-        runs = await asyncio.gather(*[self._read(RunKey(workspace, row["id"])) for row in found])
-        return cut(runs, query.limit, lambda run: (run.created_at, run.id), lambda run: run)
 
     async def _read(self, run: RunKey) -> Run:
         return run_of(fold([message.payload for message in await self._log.read(run)]))
@@ -87,4 +96,22 @@ class RunTable:
             if all(reached.get(name, 0) >= sequence for name, sequence in wanted.items()):
                 return
             await asyncio.sleep(_LOOK_SECONDS)
-        raise Problem("unavailable", "The runs table is behind the log now; runs themselves are not.")
+
+
+def search(workspace: str, query: RunQuery, deployments: Sequence[str] = ()) -> tuple[Any, ...]:
+    """The statement that finds what is asked for by an index made for it, and its arguments."""
+    statuses = [query.status] if query.status else list(STATUSES)
+    # `until` is a place too: before the first run of that moment.
+    before = min(query.after or (_END, ""), (query.until or _END, ""))
+    common = (workspace, statuses, query.since or _BEGINNING, *before, query.limit + 1)
+    chosen = list(deployments)
+    if query.deployment_id is not None:
+        chosen = [query.deployment_id] if not deployments or query.deployment_id in deployments else []
+    narrowed = bool(deployments) or query.deployment_id is not None
+    if query.session_id is not None:
+        return "find_runs_of_session", *common, query.session_id, query.flow_id, chosen if narrowed else None
+    if narrowed:
+        return "find_runs_of_deployments", *common, chosen, query.flow_id
+    if query.flow_id is not None:
+        return "find_runs_of_flow", *common, query.flow_id
+    return "find_runs", *common

@@ -1,0 +1,40 @@
+"""The secrets that runs read: asked for by name, kept for five seconds, so that a change is soon in force."""
+
+from collections import OrderedDict
+from time import monotonic
+
+from libs.storage.secrets import SecretStore
+
+_KEPT_SECONDS = 5.0
+_KEPT = 512
+
+Wanted = tuple[str, frozenset[str]]
+"""Workspace and names."""
+
+
+class Secrets:
+    """The values of secrets, for flows that name them."""
+
+    def __init__(self, store: SecretStore) -> None:
+        self._store = store
+        self._kept: OrderedDict[Wanted, tuple[float, dict[str, str]]] = OrderedDict()
+
+    async def read(self, workspace: str, names: frozenset[str]) -> dict[str, str]:
+        """The values of those of `names` that are set; a node that reads another one fails.
+
+        Raises Away, and Terminal where a secret cannot be decrypted. Where one is missing nothing is kept: it may be
+        set at once.
+        """
+        if not names:
+            return {}
+        wanted = (workspace, names)
+        until, values = self._kept.get(wanted, (0.0, {}))
+        if until > monotonic():
+            return values
+        values = await self._store.read(workspace, names)
+        if len(values) == len(names):
+            self._kept[wanted] = (monotonic() + _KEPT_SECONDS, values)
+            self._kept.move_to_end(wanted)
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        return values
