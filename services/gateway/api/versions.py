@@ -8,7 +8,8 @@ import msgspec
 from libs.edge.problems import not_found
 from libs.edge.routes import Call, Reply, Route
 from libs.events.managed import FlowHead, FlowVersion, read_version
-from services.gateway.api.flows import Document, FlowAnswer, answer, find_flow
+from services.gateway.api.flow_documents import Document, FlowAnswer, answer
+from services.gateway.api.flows import find_flow
 from services.gateway.paging import PageQuery, cut, no_cursor
 from services.gateway.state import Gateway
 
