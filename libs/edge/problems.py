@@ -11,6 +11,8 @@ from typing import Literal
 import msgspec
 from aiohttp import web
 
+from libs.runtime.ids import new_id
+
 Code = Literal[
     "invalid_input",
     "unauthorized",
@@ -111,3 +113,13 @@ def render(problem: Problem, request_id: str) -> web.Response:
         content_type="application/problem+json",
         headers=problem.headers,
     )
+
+
+def malformed(status: int) -> web.Response:
+    """What bytes that are no HTTP request, or too much of one, are answered."""
+    detail = "This is no HTTP request that can be read: its head is broken, or larger than 8 KiB a line."
+    problem = Problem("unavailable" if status >= 500 else "invalid_input", detail, status=status)
+    request_id = new_id("req")
+    response = render(problem, request_id)
+    response.headers["X-Request-Id"] = request_id
+    return response

@@ -6,16 +6,16 @@ happens here once: the request's id, the caller, the right, the body, the errors
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 import msgspec
 import structlog
 from aiohttp import web
 
-from libs.edge.bodies import decode, invalid, misfit, read_body
+from libs.edge.bodies import decode, read_body
 from libs.edge.callers import Callers, Refusal
-from libs.edge.problems import Detail, Problem, ProblemBody, render
+from libs.edge.problems import Problem, ProblemBody, render
+from libs.edge.queries import read_query
 from libs.events.auth_calls import Actor, Principal, allows
 from libs.events.managed import Limits, Permission
 from libs.runtime.failures import Retryable, Terminal
@@ -29,8 +29,6 @@ _ID = "request_id"
 _CALLER = "caller"
 _HOST = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:%\[\]-]*")
 _TRACE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-_UNREADABLE = re.compile("[\x00\ud800-\udfff]")
-"""What PostgreSQL and UTF-8 do not take: NUL, and the halves that bytes which are not UTF-8 come in as."""
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,30 +168,6 @@ def require(caller: Principal, permission: Permission) -> None:
     """Problem `forbidden` unless the key has the right; `admin` implies all."""
     if not allows(caller.permissions, permission):
         raise Problem("forbidden", f"This key does not have the right `{permission}`.")
-
-
-def read_query(request: web.Request, expected: Any) -> Any:
-    """The query parameters as `expected`, numbers and booleans read from their text; others are passed over."""
-    given = {name: request.query[name] for name in expected.__struct_encode_fields__ if name in request.query}
-    bad = [name for name, text in given.items() if _UNREADABLE.search(text)]
-    if bad:
-        raise invalid(*[Detail(pointer=f"/{name}", detail="holds characters that no text has") for name in bad])
-    try:
-        query = msgspec.convert(given, expected, strict=False)
-    except msgspec.ValidationError as error:
-        raise misfit(error) from None
-    for name, value in msgspec.structs.asdict(query).items():
-        if isinstance(value, datetime) and not _exists(value):
-            raise invalid(Detail(pointer=f"/{name}", detail="is no time that there is in UTC"))
-    return query
-
-
-def _exists(time: datetime) -> bool:
-    try:
-        time.astimezone(UTC)
-    except OverflowError:
-        return False
-    return True
 
 
 async def _promise_nothing(_: web.Request) -> None:

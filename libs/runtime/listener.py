@@ -1,28 +1,72 @@
 """An aiohttp application on a port, for as long as a context is open."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
+import structlog
 from aiohttp import web
 
 from libs.runtime.health import Readiness, health_routes
 
 _BACKLOG = 4096
 
+Malformed = Callable[[int], web.Response]
+"""The answer, of a given status, to what is no HTTP request."""
+
+log = structlog.get_logger()
+
+
+class _Connection(web.RequestHandler):
+    """Answers what is no request in our words: aiohttp's own repeat what was sent, and a key may be part of that."""
+
+    __slots__ = ("_malformed",)
+
+    def __init__(self, server: web.Server, malformed: Malformed) -> None:
+        none: Any = None  # there is no access log; the library takes None, but does not say so
+        super().__init__(server, loop=asyncio.get_running_loop(), access_log=none)
+        self._malformed = malformed
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Of the fault nothing is told, and only its kind is logged."""
+        log.info("request not understood", status=status, reason=type(exc).__name__)
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun already")
+        response = self._malformed(status)
+        response.force_close()
+        return response
+
+
+def _without_words(status: int) -> web.Response:
+    return web.Response(status=status)
+
 
 @asynccontextmanager
-async def listen(app: web.Application, host: str, port: int, drain_seconds: float) -> AsyncIterator[int]:
+async def listen(
+    app: web.Application, host: str, port: int, drain_seconds: float, malformed: Malformed = _without_words
+) -> AsyncIterator[int]:
     """Serve `app`; answers the port (another than `port` where that is 0).
 
     Left, it takes no new connections and gives requests under way `drain_seconds`.
     """
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=drain_seconds, handle_signals=False)
+    runner = web.AppRunner(app, shutdown_timeout=drain_seconds, handle_signals=False)
     await runner.setup()
-    site = web.TCPSite(runner, host, port, backlog=_BACKLOG, reuse_address=True)
-    await site.start()
+    server = runner.server
+    assert server is not None  # noqa: S101  # `setup` has made it
+    listening = await asyncio.get_running_loop().create_server(
+        lambda: _Connection(server, malformed), host, port, backlog=_BACKLOG, reuse_address=True
+    )
     try:
-        yield runner.addresses[0][1]
+        yield listening.sockets[0].getsockname()[1]
     finally:
+        listening.close()
         await runner.cleanup()
 
 

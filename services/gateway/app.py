@@ -11,6 +11,7 @@ from aiohttp import web
 
 from libs.catalog.versions import Versions
 from libs.edge.callers import Callers
+from libs.edge.problems import malformed
 from libs.edge.routes import Edge, problems
 from libs.edge.routes import serve as serve_route
 from libs.edge.streams import Streams
@@ -93,7 +94,7 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
             await directory.registry.tail.caught_up.wait()
             try:
                 app = application(gateway, readiness)
-                async with listen(app, settings.host, settings.port, settings.drain_seconds):
+                async with listen(app, settings.host, settings.port, settings.drain_seconds, malformed):
                     yield
                     streams.end()
                     asyncio.get_running_loop().call_later(settings.drain_seconds * _WAIT_SHARE, waiters.leave)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 
 from libs.edge.callers import Callers
+from libs.edge.problems import malformed
 from libs.edge.routes import Edge, problems
 from libs.edge.routes import serve as serve_route
 from libs.edge.run_events import Reader, events_route
@@ -30,6 +31,6 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
         app = web.Application(middlewares=[problems])
         app.add_routes([serve_route(edge, events_route())])
         app.add_routes(health_routes(readiness))
-        async with listen(app, settings.host, settings.port, drain_seconds=1.0):
+        async with listen(app, settings.host, settings.port, drain_seconds=1.0, malformed=malformed):
             yield
             reader.streams.end()

@@ -127,5 +127,5 @@ def test_a_run_that_ended_does_not_end_again() -> None:
 
 
 def test_events_without_a_request_are_no_run() -> None:
-    with pytest.raises(ValueError, match="run.requested"):
+    with pytest.raises(ValueError, match=r"run\.requested"):
         fold([encode_append(Append(by="test", events=[started()]))])

@@ -6,18 +6,18 @@ when the process that stored it died before it could say so.
 """
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
 from libs.edge.key_management import withdraw_deployment_key
-from libs.edge.problems import Detail, Problem, not_found
+from libs.edge.problems import Problem, not_found
 from libs.edge.routes import Call, Reply, Route
 from libs.events.log import Conflict
 from libs.events.managed import Change, FlowHead, FlowVersion, Permission, recall, record, version_subject
-from libs.flows import Flow, InvalidFlow, load
+from libs.flows import Flow
 from libs.runtime.ids import new_id
+from services.gateway.api.flow_documents import Document, FlowAnswer, FlowList, answer, read_document, summary
 from services.gateway.api.slugs import claim, release, taken
 from services.gateway.paging import PageQuery, page
 from services.gateway.state import Gateway
@@ -25,42 +25,6 @@ from services.gateway.state import Gateway
 _TRIES = 100
 """Each one that fails means that another save went through."""
 _SUFFIXES = 10_000
-
-Document = Annotated[dict[str, Any], msgspec.Meta(description="A flow document: name, slug, settings, nodes, edges.")]
-
-
-class FlowAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A flow with the document of one of its versions."""
-
-    id: str
-    slug: str
-    version: int
-    name: str
-    description: str
-    settings: dict[str, Any]
-    nodes: list[dict[str, Any]]
-    edges: list[dict[str, Any]]
-    created_at: datetime
-    updated_at: datetime
-
-
-class FlowSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """A flow without its document."""
-
-    id: str
-    slug: str
-    version: int
-    name: str
-    description: str
-    created_at: datetime
-    updated_at: datetime
-
-
-class FlowList(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of flows."""
-
-    data: list[FlowSummary]
-    next_cursor: str | None
 
 
 async def create_flow(call: Call[Gateway]) -> Reply:
@@ -147,7 +111,7 @@ async def _advance(call: Call[Gateway], head: FlowHead, sequence: int) -> None:
 async def list_flows(call: Call[Gateway]) -> Reply:
     """The workspace's flows, newest first. A key that is bound to deployments sees the flows of those."""
     flows = [flow for flow in call.app.directory.flows(call.caller.workspace) if _reaches(call, flow)]
-    return Reply(body=page(flows, call.query, lambda flow: (flow.created_at, flow.id), _summary))
+    return Reply(body=page(flows, call.query, lambda flow: (flow.created_at, flow.id), summary))
 
 
 async def delete_flow(call: Call[Gateway]) -> Reply:
@@ -177,46 +141,6 @@ def find_flow(call: Call[Gateway]) -> FlowHead:
 def _reaches(call: Call[Gateway], flow: FlowHead) -> bool:
     bound = call.caller.deployment_ids
     return not bound or any(d.id in bound for d in call.app.directory.deployments_of(flow.workspace, flow.id))
-
-
-def read_document(document: Any) -> Flow:
-    """The document, valid. Problem `invalid_input` with every fault and its JSON Pointer."""
-    try:
-        return load(document)
-    except InvalidFlow as error:
-        faults = [Detail(pointer=fault.pointer, detail=fault.detail) for fault in error.faults]
-        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        place = faults[0].pointer or "The document"
-        raise Problem("invalid_input", f"{place}: {faults[0].detail}{more}.", faults) from None
-
-
-def answer(head: FlowHead, version: FlowVersion) -> FlowAnswer:
-    """One version as callers see it."""
-    document = version.document
-    return FlowAnswer(
-        id=head.id,
-        slug=document["slug"],
-        version=version.version,
-        name=document["name"],
-        description=document.get("description", ""),
-        settings=document.get("settings", {}),
-        nodes=document["nodes"],
-        edges=document.get("edges", []),
-        created_at=head.created_at,
-        updated_at=version.created_at,
-    )
-
-
-def _summary(head: FlowHead) -> FlowSummary:
-    return FlowSummary(
-        id=head.id,
-        slug=head.slug,
-        version=head.version,
-        name=head.name,
-        description=head.description,
-        created_at=head.created_at,
-        updated_at=head.updated_at,
-    )
 
 
 async def _store_version(call: Call[Gateway], head: FlowHead, document: dict[str, Any]) -> FlowVersion:

@@ -13,7 +13,8 @@ from libs.events.managed import FlowHead, FlowVersion, read_version
 from libs.flows import load
 from libs.flows.export import export_python
 from libs.runtime.failures import Terminal
-from services.gateway.api.flows import Document, FlowAnswer, answer, find_flow
+from services.gateway.api.flow_documents import Document, FlowAnswer, answer
+from services.gateway.api.flows import find_flow
 from services.gateway.paging import PageQuery, cut, no_cursor
 from services.gateway.state import Gateway
 
