@@ -10,6 +10,9 @@ import secrets
 import time
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
+"""Two characters at a time: an id is made for every request."""
+
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -30,4 +33,4 @@ def is_token(text: str) -> bool:
 
 
 def _base32(number: int) -> str:
-    return "".join([_ALPHABET[number >> shift & 31] for shift in range(125, -5, -5)])
+    return "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -10, -10)])

@@ -22,11 +22,11 @@ from services.gateway.api import (
 )
 
 ROUTES: tuple[Route, ...] = (
+    *runs.ROUTES,  # first: routes are searched in this order, and this is what is called most
     *flows.ROUTES,
     *versions.ROUTES,
     *deployments.ROUTES,
     *examples.ROUTES,
-    *runs.ROUTES,
     *replays.ROUTES,
     *batches.ROUTES,
     events_route(),
