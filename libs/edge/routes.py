@@ -138,7 +138,7 @@ def serve(edge: Edge, route: Route) -> web.RouteDef:
 
     async def answer(request: web.Request) -> web.StreamResponse:
         caller = request[_CALLER] = await _caller(edge.callers, request, anonymous=route.anonymous)
-        if route.permission is not None:
+        if route.permission is not None and caller is not ANONYMOUS:
             require(caller, route.permission)
         if route.unbound and caller.deployment_ids:
             raise Problem("forbidden", "This key is bound to deployments; this call concerns the whole workspace.")

@@ -21,8 +21,13 @@ class Contract:
 
     @property
     def operations(self) -> list[tuple[str, str]]:
-        """Every documented method and path template."""
-        return [(method.upper(), path) for path, item in self.document["paths"].items() for method in item]
+        """Every documented method and path template, but for the dialects: they answer in words of their own."""
+        return [
+            (method.upper(), path)
+            for path, item in self.document["paths"].items()
+            for method, operation in item.items()
+            if "dialects" not in operation["tags"]
+        ]
 
     def template(self, method: str, path: str) -> str | None:
         """The documented path that a request's path is one of; None when there is none with this method."""

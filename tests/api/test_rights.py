@@ -52,6 +52,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("PUT", "/v1/flows/{flow_id}"): {**greeter(), "description": "hijacked"},
     ("PATCH", "/v1/deployments/{deployment_id}"): {"name": "hijacked"},
     ("POST", "/v1/deployments/{deployment_id}/runs"): {"input": {"name": "Mallory"}},
+    ("POST", "/v1/deployments/{deployment_id}/batch"): {"inputs": [{"name": "Mallory"}]},
     ("PATCH", "/v1/keys/{key_id}"): {"name": "hijacked"},
     ("PATCH", "/v1/workspaces/{workspace_id}"): {"plan": "free"},
 }

@@ -226,7 +226,7 @@ def _route(path: str, handler: Any, summary: str, **more: Any) -> Route:
         handler=handler,
         summary=f"Langflow: {summary}",
         tag="dialects",
-        permission=None,
+        permission="execute",
         anonymous=True,
         headers=IDEMPOTENCY,
         error=ChatError,
