@@ -40,7 +40,7 @@ async def get_session(call: Call[Gateway]) -> Reply:
 
 
 async def delete_session(call: Call[Gateway]) -> Reply:
-    """Forget it; the next call with its id begins a new one."""
+    """Forget it; the next call with its id begins a new one. Who may speak in a session may forget it."""
     session = await _find(call)
     await clear_session(call.app.broker, call.caller.workspace, session.id, datetime.now(UTC))
     return Reply(status=204)
@@ -78,7 +78,7 @@ ROUTES = (
         handler=delete_session,
         summary="Forget a session",
         tag="sessions",
-        permission=None,
+        permission="execute",
         status=204,
     ),
 )

@@ -1,0 +1,2 @@
+/** The name that Langflow's documentation imports. */
+export * from "headgate-client";
