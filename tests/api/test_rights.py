@@ -15,7 +15,7 @@ ABOUT_RUNS = re.compile(r"^/v1/(runs|batches|sessions|files)(/|$)")
 
 def allowed(method: str, path: str) -> set[str]:
     """The rights of which each suffices, from the contract's words."""
-    if path.startswith(("/v1/keys", "/v1/workspaces")):
+    if path.startswith(("/v1/keys", "/v1/workspaces", "/v1/audit")):
         return {"admin"}
     if (method == "POST" and STARTS_RUNS.search(path)) or (method == "DELETE" and path.startswith(FORGETS)):
         return {"execute", "admin"}
