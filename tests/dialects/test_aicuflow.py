@@ -57,6 +57,12 @@ def test_a24_the_mode_is_the_deployment_s_and_may_be_changed(admin: Caller, mode
     assert admin.post(AICUFLOW.at(deployed.id), body).json()["data"]["output_data"] == "let go"
 
 
+@pytest.mark.parametrize("kind", ["test", "production"])
+def test_a25_the_first_call_of_a_deployment_of_either_type_is_answered(kind: str, admin: Caller) -> None:
+    deployed = admin.deploy(returning("warm"), type=kind)
+    assert admin.post(AICUFLOW.at(deployed.id)).json()["data"]["output_data"] == "warm"
+
+
 def test_a32_an_edited_flow_goes_live_when_it_is_redeployed(admin: Caller) -> None:
     document = returning("first")
     deployed = admin.deploy(document)

@@ -1,7 +1,7 @@
-"""Five products' ways of calling a flow, one file each: a parse of their bodies, a render of their answers.
+"""Five products' ways of calling a flow: a parse of their bodies, a render of their answers.
 
 All of them accept runs through `services.gateway.acceptance`, so idempotency, sessions, tweaks and limits hold in each.
-A dialect is one file and one line here.
+A dialect is one file and one line here; beside Langflow's lies what its real server says differently.
 """
 
 import msgspec

@@ -1,41 +1,25 @@
-"""Langflow: the seed's form, and that of the real server for its own clients; streams asked for in either's way.
+"""Langflow: the seed's form, and that of the real server for its own clients; streams asked for in either's way."""
 
-The real server's stream is no SSE: one JSON object a frame, a blank line after it.
-"""
-
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import msgspec
 from aiohttp import web
 
 from libs.edge.routes import Call, Reply, Route
-from libs.edge.streams import HEARTBEAT_SECONDS, EventStream
-from libs.events.follow import follow
 from libs.events.run import Run
-from libs.events.run_events import (
-    NodeDelta,
-    RunCancelled,
-    RunCompleted,
-    RunEvent,
-    RunFailed,
-    RunRequested,
-    decode_event,
-)
-from libs.flows.filters import text_of
 from libs.runtime.ids import new_id
 from services.gateway.acceptance import (
     IDEMPOTENCY,
-    Accepted,
     Asked,
     accept,
     callable_deployment,
     deployed_flow,
 )
-from services.gateway.answers import ended, finished, headers_of
+from services.gateway.answers import finished, headers_of
 from services.gateway.dialects.envelope import code_of, envelope, must_have_completed
 from services.gateway.dialects.fields import text_field, translate_tweaks
+from services.gateway.dialects.langflow_server import server_answer, stream
 from services.gateway.state import Gateway
 
 _Session = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9_.:-]{0,128}$")]
@@ -111,7 +95,7 @@ async def run_flow(call: Call[Gateway]) -> Reply | web.StreamResponse:
 
 async def run_real(call: Call[Gateway]) -> Reply | web.StreamResponse:
     """Run a flow, as the real server's clients ask for it and read it."""
-    return await _run(call, real_answer)
+    return await _run(call, server_answer)
 
 
 async def webhook(call: Call[Gateway]) -> Reply:
@@ -141,7 +125,7 @@ async def _run(call: Call[Gateway], answer: Callable[[Run], Any]) -> Reply | web
     )
     accepted = await accept(call, caller, deployment, asked, waits=not streams)
     if streams:
-        return await _stream(call, accepted)
+        return await stream(call, accepted)
     run = await finished(call.app, accepted)
     headers = headers_of(accepted)
     if run is None:
@@ -158,65 +142,6 @@ def seed_answer(run: Run) -> ChatAnswer:
         session_id=run.session_id or "",
         metadata=ChatMetadata(duration=run.duration_seconds or 0.0, tokens_used=tokens),
     )
-
-
-def real_answer(run: Run) -> dict[str, Any]:
-    """The run in the real server's shape: clients read the text in one of two places."""
-    text = text_of(run.output)
-    message = {"text": text, "sender": "Machine", "sender_name": "AI", "session_id": run.session_id}
-    output = {
-        "results": {"message": {"text": text, "data": message}},
-        "outputs": {"message": {"message": text, "type": "text"}},
-        "artifacts": {"message": text},
-        "messages": [{"message": text, "sender": "Machine", "sender_name": "AI", "type": "text"}],
-    }
-    said = next((value for value in run.input.values() if isinstance(value, str)), "")
-    return {"session_id": run.session_id, "outputs": [{"inputs": {"input_value": said}, "outputs": [output]}]}
-
-
-async def _stream(call: Call[Gateway], accepted: Accepted) -> web.StreamResponse:
-    stream = EventStream(call.request, call.app.streams, headers_of(accepted), retry=False)
-
-    async def ping() -> None:
-        # A line break between two objects: every reader of these frames passes over it.
-        await stream.write(b"\n")
-
-    events = follow(call.app.log, accepted.run, 0, HEARTBEAT_SECONDS, ping)
-    async with aclosing(events):
-        return await stream.write_all(_frames(accepted, (decode_event(event.body) async for event in events)))
-
-
-async def _frames(accepted: Accepted, events: AsyncIterator[RunEvent | None]) -> AsyncIterator[bytes]:
-    async for event in events:
-        if event is not None and (frame := _frame(accepted, event)) is not None:
-            yield frame
-
-
-def _frame(accepted: Accepted, event: RunEvent) -> bytes | None:
-    match event:
-        case RunRequested():
-            said = next((value for value in event.data.input.values() if isinstance(value, str)), "")
-            return _print("add_message", _message(said, "User", event.data.session_id))
-        case NodeDelta() if event.data.text:
-            return _print("token", {"chunk": event.data.text, "id": event.run_id})
-        case RunCompleted():
-            run = ended(accepted, event)
-            message = _print("add_message", _message(text_of(run.output), "Machine", run.session_id))
-            return message + _print("end", {"result": real_answer(run)})
-        case RunFailed():
-            return _print("error", {"error": event.data.error.message, "code": event.data.error.code})
-        case RunCancelled():
-            return _print("error", {"error": "The run was cancelled.", "code": "cancelled"})
-        case _:
-            return None
-
-
-def _message(text: str, sender: str, session_id: str | None) -> dict[str, Any]:
-    return {"text": text, "message": {"text": text}, "sender": sender, "session_id": session_id}
-
-
-def _print(event: str, data: Any) -> bytes:
-    return msgspec.json.encode({"event": event, "data": data}) + b"\n\n"
 
 
 def _route(path: str, handler: Any, summary: str, **more: Any) -> Route:
