@@ -102,6 +102,20 @@ class Api:
             if not (cursor := page.get("next_cursor")):
                 return
 
+    async def lines(self, path: str, params: Mapping[str, str]) -> AsyncIterator[bytes]:
+        """The lines of an `application/x-ndjson` answer as they come, each a JSON document."""
+        try:
+            async with self._session.get(self.url + path, params=params, timeout=_STREAM) as answer:
+                if answer.status >= 400:
+                    _refuse(answer, await answer.read())
+                rest = b""
+                async for part in answer.content.iter_any():
+                    *whole, rest = (rest + part).split(b"\n")
+                    for line in whole:
+                        yield line
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise UnreachableError(f"the answer from {self.url} broke off: {_reason(error)}") from error
+
     async def stream(
         self, method: str, path: str, *, body: object = None, headers: Mapping[str, str] | None = None
     ) -> AsyncIterator[SseEvent]:

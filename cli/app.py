@@ -5,8 +5,10 @@ import sys
 import typer
 
 from cli.commands import flows, keys, runs
+from cli.commands.audit import audit
 from cli.commands.deploy import deploy
 from cli.commands.up import up
+from cli.commands.usage import usage
 from cli.failures import CommandError
 
 app = typer.Typer(
@@ -15,7 +17,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (up, deploy, runs.run, runs.runs, runs.events, runs.cancel):
+for command in (up, deploy, runs.run, runs.runs, runs.events, runs.cancel, usage, audit):
     app.command()(command)
 app.add_typer(flows.app, name="flows")
 app.add_typer(keys.app, name="keys")

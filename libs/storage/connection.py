@@ -10,6 +10,7 @@ from libs.runtime.failures import Retryable
 from libs.runtime.postgres import Connection, Database
 
 _ACQUIRE_SECONDS = 5.0
+_AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 log = structlog.get_logger()
 
@@ -29,7 +30,7 @@ async def connection(database: Database) -> AsyncIterator[Connection]:
     try:
         async with database.pool.acquire(timeout=_ACQUIRE_SECONDS) as acquired:
             yield acquired
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+    except _AWAY as error:
         # Without its cause: the server's texts may quote values.
         log.warning("storage cannot be used", reason=type(error).__name__)
         raise Away from None

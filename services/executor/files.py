@@ -21,6 +21,7 @@ from libs.flows.nodes.api_input import ApiInput
 from libs.flows.nodes.fields import file_fault, file_value
 from libs.flows.responses import decoded, is_binary, media_type, retry_after
 from libs.runtime.failures import Retryable, Terminal
+from libs.runtime.ids import is_token
 from libs.runtime.media_types import matches
 from libs.storage import Away
 from libs.storage.files import FileGone, FileStore, FileTooLarge, StoredFile
@@ -57,7 +58,8 @@ class Files:
     async def _read(self, run: RunKey, field: Field, given: Any) -> dict[str, Any]:
         value = file_value(given)
         if "file_id" in value:
-            stored = await self._store.find(run.workspace, value["file_id"])
+            file_id = value["file_id"]
+            stored = await self._store.find(run.workspace, file_id) if is_token(file_id) else None
             if stored is None:
                 raise Terminal("node_failed", "there is no such file")
             return await self._contents(field, stored)

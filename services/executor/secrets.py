@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from time import monotonic
 
+from libs.runtime.ids import is_token
 from libs.storage.secrets import SecretStore
 
 _KEPT_SECONDS = 5.0
@@ -25,14 +26,15 @@ class Secrets:
         Raises Away, and Terminal where a secret cannot be decrypted. Where one is missing nothing is kept: it may be
         set at once.
         """
-        if not names:
+        possible = frozenset(filter(is_token, names))
+        if not possible:
             return {}
-        wanted = (workspace, names)
+        wanted = (workspace, possible)
         until, values = self._kept.get(wanted, (0.0, {}))
         if until > monotonic():
             return values
-        values = await self._store.read(workspace, names)
-        if len(values) == len(names):
+        values = await self._store.read(workspace, possible)
+        if len(values) == len(possible):
             self._kept[wanted] = (monotonic() + _KEPT_SECONDS, values)
             self._kept.move_to_end(wanted)
             while len(self._kept) > _KEPT:

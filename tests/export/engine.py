@@ -23,9 +23,12 @@ from libs.flows import (
     outcome,
 )
 from libs.runtime.failures import Failure, Retryable
+from libs.runtime.postgres import Database
+from libs.runtime.providers import read_endpoints
+from libs.storage.collections import Collections
 from services.executor.effects import Performer
 from services.executor.models import Models, providers
-from services.executor.models.settings import read_endpoints
+from services.executor.search import Search
 
 _CODES = frozenset({"node_failed", "node_timeout", "egress_refused"})
 
@@ -43,7 +46,8 @@ async def performer(environment: Mapping[str, str]) -> AsyncIterator[Performer]:
     """The executor's performer, with this machine open to it."""
     policy = Policy.parse("127.0.0.0/8")
     async with Egress(policy) as egress:
-        yield Performer(egress, Models(providers(egress, read_endpoints(environment))))
+        models = Models(providers(egress, read_endpoints(environment)))
+        yield Performer(egress, models, Search(Collections(Database())))
 
 
 def by_engine_alone(document: dict[str, Any], given: Any) -> Ran:
@@ -108,7 +112,7 @@ async def _output(node: AnyNode, scope: Scope, performs: Performer | None) -> An
     for attempt in range(1, node.retry.max_attempts + 1):
         try:
             async with asyncio.timeout(node.timeout_seconds):
-                return (await performs.perform(node, scope, _unheard)).output
+                return (await performs.perform(node, scope, "ws", _unheard)).output
         except TimeoutError:
             failure: Failure = Retryable("node_timeout", f"the node took longer than {node.timeout_seconds:g} s")
         except Retryable as retryable:

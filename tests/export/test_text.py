@@ -59,7 +59,8 @@ def sources() -> dict[str, str]:
 
 
 def test_every_node_type_has_its_code() -> None:
-    assert {each["type"] for each in _EVERYTHING["nodes"]} == NODE_TYPES.keys()
+    refused = {"retriever"}  # a file has no collections
+    assert {each["type"] for each in _EVERYTHING["nodes"]} == NODE_TYPES.keys() - refused
 
 
 def test_files_are_clean_by_the_linter(sources: dict[str, str], tmp_path: Path) -> None:

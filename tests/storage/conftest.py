@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 import asyncpg
 import pytest
 
+from cli.ports import random_port
 from libs.runtime.ids import new_id
 from libs.runtime.postgres import Database, database
 from libs.storage import migrations
@@ -17,9 +18,19 @@ MAX_FILE_BYTES = 2 * 1024 * 1024
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def model_port() -> int:
+    """Where executors look for the provider `openai`; a test that wants one serves it there."""
+    return random_port()
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, model_port: int) -> Iterator[Stack]:
     """Two gateways and two executors; a test that hurts one leaves it whole again."""
-    env = {"HEADGATE_LEASE_SECONDS": "2", "HEADGATE_MAX_FILE_BYTES": str(MAX_FILE_BYTES)}
+    env = {
+        "HEADGATE_LEASE_SECONDS": "2",
+        "HEADGATE_MAX_FILE_BYTES": str(MAX_FILE_BYTES),
+        "OPENAI_BASE_URL": f"http://127.0.0.1:{model_port}/v1",
+    }
     with Stack(tmp_path_factory.mktemp("storage"), gateways=2, executors=2, env=env) as running:
         yield running
 

@@ -199,8 +199,9 @@ async def test_an_upload_that_does_not_fit_or_is_not_there_fails_the_run(caller:
     run = await outcome(caller, deployment, {"file_id": await stored(caller, b"123456789")})
     assert "'doc'" in run["error"]["message"]
     assert "8 bytes" in run["error"]["message"]
-    run = await outcome(caller, deployment, {"file_id": "file_unknown"})
-    assert "no such file" in run["error"]["message"]
+    for unknown in ("file_unknown", "a\x00b", "é" * 200):
+        run = await outcome(caller, deployment, {"file_id": unknown})
+        assert "no such file" in run["error"]["message"]
 
 
 async def test_a_private_address_is_refused_with_its_own_code(caller: Caller) -> None:

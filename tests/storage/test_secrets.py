@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.caller import Caller, until
+from tests.e2e.model import model
 from tests.e2e.target import Prepared, Target
 from tests.stack import Stack
 from tests.storage.flows import chain, node
@@ -91,9 +92,12 @@ async def test_a_node_sends_the_secret_and_nothing_stored_holds_it(caller: Calle
         node("out", "api_output", value={"all": ["{{ made }}", "{{ llm.text }}", "{{ ask.body }}"]}),
     )
     deployment = await caller.deploy(document)
-    run = await run_of(caller, deployment)
+    body = {"input": {}, "session_id": "with-secrets", "mode": "sync"}
+    run = (await caller.call("POST", f"/v1/deployments/{deployment}/runs", body)).body
     assert run["status"] == "completed", run
     assert json.loads(web.to("/echo")[0].body) == {"token": token}
+    session = await caller.call("GET", "/v1/sessions/with-secrets")
+    assert "[secret]" in json.dumps(session.body)
     shown = json.dumps([run, await caller.events(run["id"])], ensure_ascii=False)
     assert shown.count("[secret]") > 5
     assert run["output"]["all"][1] == "say [secret] loudly"
@@ -105,6 +109,23 @@ async def test_a_node_sends_the_secret_and_nothing_stored_holds_it(caller: Calle
     assert token not in exported
     assert traces(caller.stack.data, token) == []
     assert traces(caller.stack.data, spoken) == []
+
+
+async def test_a_secret_that_a_model_says_piece_by_piece_is_masked(caller: Caller, model_port: int) -> None:
+    secret = f"staple-{os.urandom(12).hex()}"
+    await put(caller, "SAID", secret)
+    asks = node("llm", "prompt", model="openai/gpt-x", prompt="{{ secret.SAID }}")
+    deployment = await caller.deploy(chain("says-secret", node("in", "api_input", fields=ASKS), asks))
+    words = ["It is ", secret[:4], secret[4:20], secret[20:], ", or stap", "ler."]
+    async with model(model_port, words, reasoning=[secret[:9], secret[9:]], pause_seconds=0.1) as said:
+        run = await run_of(caller, deployment)
+    assert said.asked[0]["messages"][-1]["content"] == secret
+    assert run["output"]["text"] == "It is [secret], or stapler."
+    deltas = [e["data"] for e in await caller.events(run["id"]) if e["type"] == "node.delta"]
+    assert len(deltas) > 2
+    assert "".join(delta.get("text", "") for delta in deltas) == "It is [secret], or stapler."
+    assert "".join(delta.get("reasoning", "") for delta in deltas) == "[secret]"
+    assert traces(caller.stack.data, secret[:20]) == []
 
 
 async def test_what_a_failure_says_is_masked_too(caller: Caller, web: Target) -> None:
@@ -127,6 +148,12 @@ async def test_a_secret_that_is_not_set_fails_the_node_until_it_is(caller: Calle
         node("in", "api_input", fields=ASKS),
         node("made", "template", value={"n": "{{ secret.LATE | length }}"}),
     )
+    odd = chain(
+        "wants-odd-secret",
+        node("in", "api_input", fields=ASKS),
+        node("made", "template", text='{{ secret["a\\u0000b"] }}'),
+    )
+    assert (await run_of(caller, await caller.deploy(odd)))["error"]["node"] == "made"
     deployment = await caller.deploy(document)
     run = await run_of(caller, deployment)
     assert (run["error"]["code"], run["error"]["node"]) == ("node_failed", "made")
@@ -184,6 +211,27 @@ async def test_a_run_that_is_taken_over_sends_the_secret_and_reads_the_file(
     await asyncio.to_thread(stack.restarted, "executor", index, old)
 
 
+async def test_a_replay_gets_back_what_the_log_does_not_hold(caller: Caller, web: Target) -> None:
+    token = canary()
+    await put(caller, "AGAIN", token)
+    fields = [{"name": "doc", "type": "file"}]
+    document = chain(
+        "replayed",
+        node("in", "api_input", fields=fields),
+        node("made", "template", value={"token": "{{ secret.AGAIN }}"}),
+        node("ask", "http_request", method="POST", url=web.url("/ask"), body=["{{ made.token }}", "{{ in.doc.text }}"]),
+    )
+    deployment = await caller.deploy(document)
+    web.answer("/doc.txt", [Prepared(body=b"the first bytes"), Prepared(body=b"other bytes")])
+    body = {"input": {"doc": web.url("/doc.txt")}, "mode": "sync"}
+    run = (await caller.call("POST", f"/v1/deployments/{deployment}/runs", body)).body
+    replay = await caller.call("POST", f"/v1/runs/{run['id']}/replay", {"from_node": "ask"})
+    assert (await caller.ended(replay.body["id"]))["status"] == "completed"
+    assert [json.loads(each.body) for each in web.to("/ask")] == [[token, "the first bytes"]] * 2
+    assert len(web.to("/doc.txt")) == 1
+    assert traces(caller.stack.data, token) == []
+
+
 async def test_without_postgresql_a_run_that_needs_it_waits_and_others_do_not(stack: Stack, caller: Caller) -> None:
     await put(caller, "PATIENT", "worth the wait")
     needs = await caller.deploy(
@@ -197,8 +245,16 @@ async def test_without_postgresql_a_run_that_needs_it_waits_and_others_do_not(st
         chain("needs-none", node("in", "api_input", fields=ASKS), node("made", "template", value="{{ in.text }}"))
     )
     old = stack.kill("postgres")
+    seen: set[int] = set()
+
+    async def is_refused() -> bool:
+        seen.add((await caller.call("GET", "/v1/secrets")).status)
+        return 503 in seen
+
+    await until(is_refused, 8)
     waiting = asyncio.create_task(run_of(caller, needs))
     assert (await run_of(caller, does_not, "at once"))["output"] == "at once"
     run = await waiting
+    assert seen <= {200, 503}
     assert (run["status"], run["output"]) == ("completed", {"n": 14})
     await asyncio.to_thread(stack.restarted, "postgres", 0, old)

@@ -1,9 +1,9 @@
 """The audit: who did what, when, from which address, read from the log itself."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 import structlog
@@ -17,13 +17,15 @@ from libs.events.broker import Unavailable
 from libs.runtime.ids import is_token
 from services.gateway.audit.entries import Entry, Wanted
 from services.gateway.audit.positions import NotAPosition, Position, Seal
-from services.gateway.audit.reading import count_sources, read_entries, sources_of
+from services.gateway.audit.reading import Reading, count_sources, read_entries, sources_of
 from services.gateway.state import Gateway
 
 _NDJSON = "application/x-ndjson"
 _CHUNK_BYTES = 32 * 1024
 
 log = structlog.get_logger()
+
+Entries: TypeAlias = AsyncGenerator[Entry, None]
 
 _Text = Annotated[str, msgspec.Meta(max_length=64)]
 _Time = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -77,14 +79,23 @@ async def list_audit_events(call: Call[Gateway]) -> Reply | web.StreamResponse:
     return Reply(body=EntryList(data=shown, next_cursor=shown[-1].position if len(page) > len(shown) else None))
 
 
-def _entries(call: Call[Gateway], query: AuditQuery) -> AsyncIterator[Entry]:
+def _entries(call: Call[Gateway], query: AuditQuery) -> Entries:
     app, workspace = call.app, call.caller.workspace
     seal = Seal(app.settings.master_secret, workspace, count_sources(app.log))
     if query.run_id is not None and not is_token(query.run_id):
         raise invalid(Detail(pointer="/run_id", detail="is not the id of a run"))
-    sources = sources_of(app.log, workspace, query.run_id, query.type)
-    wanted = Wanted(since=query.since, until=query.until, type=query.type, by=query.key_id)
-    return read_entries(app.broker, sources, wanted, _position(query, seal), seal)
+
+    def left() -> bool:
+        return call.request.transport is None or call.request.transport.is_closing()
+
+    reading = Reading(
+        sources=sources_of(app.log, workspace, query.run_id, query.type),
+        wanted=Wanted(since=query.since, until=query.until, type=query.type, by=query.key_id),
+        position=_position(query, seal),
+        seal=seal,
+        left=left,
+    )
+    return read_entries(app.broker, reading)
 
 
 def _position(query: AuditQuery, seal: Seal) -> Position:
@@ -97,7 +108,7 @@ def _position(query: AuditQuery, seal: Seal) -> Position:
         raise invalid(Detail(pointer=f"/{name}", detail="is not a position of this audit")) from None
 
 
-async def _stream(call: Call[Gateway], entries: AsyncIterator[Entry]) -> web.StreamResponse:
+async def _stream(call: Call[Gateway], entries: Entries) -> web.StreamResponse:
     """Everything, a line an entry. A first read that fails is still an answer; a later one breaks the connection."""
     async with aclosing(entries):
         first = await anext(entries, None)
@@ -105,7 +116,7 @@ async def _stream(call: Call[Gateway], entries: AsyncIterator[Entry]) -> web.Str
         return await stream.write_all(_chunks(call.request, first, entries))
 
 
-async def _chunks(request: web.Request, first: Entry | None, entries: AsyncIterator[Entry]) -> AsyncIterator[bytes]:
+async def _chunks(request: web.Request, first: Entry | None, entries: Entries) -> AsyncIterator[bytes]:
     """The lines, some at a time: a write for each would cost more than the line."""
     if first is None:
         return

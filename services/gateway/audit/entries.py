@@ -32,7 +32,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One fact. `by` is a key's id (or a service's name, for what a service did), `address` where it called from.
 
     `at` is when it happened by the clock of the process that says so, `stored_at` when the log took it. `position`
-    is where to go on after it. Facts about runs have `run_id`, `seq`, `data` and perhaps `node`; the others `state`.
+    is where to go on after it. Facts about runs have `run_id`, `seq`, `data` and perhaps `node`; the others have
+    `entity_id`, the id of the thing (of a slug: the slug), and its `state` since then.
     """
 
     position: str
@@ -46,6 +47,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     seq: int | None = None
     node: str | None = None
     data: Any = msgspec.UNSET
+    entity_id: str | None = None
     state: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -126,7 +128,7 @@ def _run_entries(message: Message) -> list[Entry]:
 
 
 def _managed_entry(message: Message) -> Entry:
-    workspace, _, _ = parse_managed_subject(message.subject)
+    workspace, _, entity_id = parse_managed_subject(message.subject)
     change = _change_decoder.decode(message.payload)
     return Entry(
         position="",
@@ -136,5 +138,6 @@ def _managed_entry(message: Message) -> Entry:
         workspace=workspace,
         by=change.by,
         address=change.address,
+        entity_id=entity_id,
         state={name: value for name, value in change.state.items() if name not in _HIDDEN},
     )

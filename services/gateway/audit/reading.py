@@ -6,7 +6,7 @@ are merged by the time at which the log took them. What is told ends where the l
 
 import asyncio
 import heapq
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -83,11 +83,21 @@ def sources_of(log: EventLog, workspace: str, run_id: str | None, kind: str | No
     return found
 
 
-async def read_entries(
-    broker: Broker, sources: Sequence[Source], wanted: Wanted, position: Position, seal: Seal
-) -> AsyncIterator[Entry]:
-    """The wanted entries after a position. Unavailable when the log cannot be read for ten seconds."""
-    async for message in _merged([_messages(broker, each, wanted, position) for each in sources]):
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be read: which sources, what of them, and after which position."""
+
+    sources: Sequence[Source]
+    wanted: Wanted
+    position: Position
+    seal: Seal
+    left: Callable[[], bool] = lambda: False
+    """Whether nobody waits for more: then reading ends with the batch."""
+
+
+async def read_entries(broker: Broker, reading: Reading) -> AsyncGenerator[Entry, None]:
+    """The wanted entries, oldest first. Unavailable when the log cannot be read for some ten seconds."""
+    wanted, position = reading.wanted, reading.position
+    async for message in _merged([_messages(broker, each, reading) for each in reading.sources]):
         entries = entries_of(message)
         resumed = message.sequence == position.sequences[message.source]
         for taken, entry in enumerate(entries, 1):
@@ -95,7 +105,7 @@ async def read_entries(
                 continue
             if wanted.takes(entry):
                 place = position.after(message.source, message.sequence, taken if taken < len(entries) else 0)
-                yield msgspec.structs.replace(entry, position=seal.close(place))
+                yield msgspec.structs.replace(entry, position=reading.seal.close(place))
         position = position.after(message.source, message.sequence, 0)
 
 
@@ -116,8 +126,9 @@ async def _merged(streams: Sequence[AsyncIterator[Message]]) -> AsyncIterator[Me
         await advance(number)
 
 
-async def _messages(broker: Broker, source: Source, wanted: Wanted, position: Position) -> AsyncIterator[Message]:
-    """The messages of a source after a position, up to the stream's end at this moment."""
+async def _messages(broker: Broker, source: Source, reading: Reading) -> AsyncIterator[Message]:
+    """The messages of a source after the position, up to the stream's end at this moment."""
+    wanted, position = reading.wanted, reading.position
     told = position.sequences[source.number]
     start: dict[str, Any] = {"seq": told + 1}
     if position.taken and position.source == source.number:
@@ -128,7 +139,7 @@ async def _messages(broker: Broker, source: Source, wanted: Wanted, position: Po
     if info.state is None:
         raise Unavailable("the event log could not be read")
     end = info.state.last_seq
-    while True:
+    while not reading.left():
         batch = await _batch(broker, source, start)
         for message in batch:
             if message.sequence > end or (wanted.until is not None and message.stored_at - _DELAY > wanted.until):

@@ -56,6 +56,10 @@ class Projector:
             try:
                 await self._hold()
             except AWAY as error:
+                # On its way out through a broken connection a cancellation becomes one of these errors.
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise asyncio.CancelledError from None
                 log.warning("projection interrupted", stream=self._stream, reason=type(error).__name__)
             await asyncio.sleep(_ASK_SECONDS)
 

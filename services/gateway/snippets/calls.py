@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
+from msgspec import UNSET
 
 from libs.events.managed import Mode
-from libs.flows import CompiledFlow, InvalidInput, sample_input
+from libs.flows import CompiledFlow, Field, InvalidInput, sample_input
 from services.gateway.dialects.fields import fields_of, text_field
 
 Path = tuple[str, ...]
@@ -50,9 +51,11 @@ class Calling(msgspec.Struct, frozen=True, kw_only=True):
     """Where what is worth printing lies in the answer, or in a job's last state."""
     job: Job | None = None
     typed: bool = True
-    """Whether the body's type is named; a dialect may show that it need not be."""
+    """Whether curl names the body's type; a dialect may show that it need not be named."""
     title: str = ""
+    """The deployment's name, for people."""
     waits: bool = True
+    """Whether the answer has the result."""
 
 
 def native(sample: Sample) -> Calling:
@@ -116,7 +119,7 @@ def langflow(sample: Sample) -> Calling:
     )
     name = text_field(sample.flow)
     fields = fields_of(sample.flow)
-    if any(field.required and field.default is msgspec.UNSET and field.name != name for field in fields.values()):
+    if any(field.required and field.default is UNSET and field.name != name for field in fields.values()):
         return msgspec.structs.replace(
             call, url=sample.endpoints["langflow_webhook"], body=sample.input, shows=(("status",), ("run_id",))
         )
@@ -139,7 +142,8 @@ def flowai(sample: Sample) -> Calling:
 
 def fluxprompt(sample: Sample) -> Calling:
     """A list of texts and files by input id."""
-    inputs = [{"inputId": name, **_flux_value(value)} for name, value in sample.input.items()]
+    fields = fields_of(sample.flow)
+    inputs = [{"inputId": name, **_flux_value(fields[name], value)} for name, value in sample.input.items()]
     return Calling(
         key=sample.key,
         url=sample.endpoints["fluxprompt"],
@@ -161,26 +165,32 @@ CALLS: dict[str, Callable[[Sample], Calling]] = {
 
 def input_of(flow: CompiledFlow) -> dict[str, Any]:
     """An input that the flow takes: its test values; fields that may be left out are, where no good value is known."""
-    sample = {name: value for name, value in sample_input(flow.flow).items() if value is not None}
     fields = fields_of(flow)
-    optional = {name for name, field in fields.items() if not field.required or field.default is not msgspec.UNSET}
-    made_up = {
-        name
-        for name in optional
-        if fields[name].type == "file" and fields[name].test_value is msgspec.UNSET is fields[name].default
-    }
-    sample = {name: value for name, value in sample.items() if name not in made_up}
+    optional = {name for name, field in fields.items() if not field.required or field.default is not UNSET}
+    sample = sample_input(flow.flow)
+    unknown = {name for name in optional if sample[name] is None or _is_made_up_file(fields[name])}
+    sample = {name: sample[name] for name in fields if name not in unknown}
     try:
         flow.read_input(sample, pointer="")
     except InvalidInput as error:
-        at_fault = {fault.pointer.split("/")[1].replace("~1", "/").replace("~0", "~") for fault in error.faults}
+        at_fault = {_field_at(fault.pointer) for fault in error.faults}
         return {name: value for name, value in sample.items() if name not in at_fault & optional}
     return sample
 
 
-def _flux_value(value: Any) -> dict[str, str]:
-    if isinstance(value, str):
-        return {"inputText": value}
-    if isinstance(value, dict) and list(value) in (["url"], ["file_id"]):
-        return {"fileUrl" if "url" in value else "fileId": next(iter(value.values()))}
-    return {"inputText": msgspec.json.encode(value).decode()}
+def _is_made_up_file(field: Field) -> bool:
+    """Whether a sample of it names a file that is not there."""
+    return field.type == "file" and field.test_value is UNSET and field.default is UNSET
+
+
+def _field_at(pointer: str) -> str:
+    """The field that a JSON Pointer (RFC 6901) begins with."""
+    return pointer[1:].partition("/")[0].replace("~1", "/").replace("~0", "~")
+
+
+def _flux_value(field: Field, value: Any) -> dict[str, Any]:
+    if field.type == "file" and isinstance(value, dict):
+        for member, name in (("url", "fileUrl"), ("file_id", "fileId")):
+            if member in value:
+                return {name: value[member]}
+    return {"inputText": value if isinstance(value, str) else msgspec.json.encode(value).decode()}

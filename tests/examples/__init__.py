@@ -1,0 +1,1 @@
+"""Code to paste and documents to read: they do what they say."""

@@ -1,0 +1,1 @@
+"""What is added up from the log, and what is found in the runs table."""
