@@ -55,8 +55,10 @@ async def broker(nats_server: NatsServer) -> AsyncIterator[Broker]:
 
 @pytest.fixture
 async def log(broker: Broker) -> EventLog:
-    """The log on the shared server."""
-    return EventLog(broker, await converge(broker, STREAMS, replicas=1))
+    """The log on the shared server. Whoever comes first decides its number of streams: all tests ask for the same."""
+    count = await converge(broker, STREAMS, replicas=1)
+    assert count == STREAMS
+    return EventLog(broker, count)
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
 async def running_auth(nats_url: str, admin_key: str = ADMIN_KEY) -> AsyncIterator[Running]:
     """One auth process that serves until the context is left."""
     port = random_port()
-    settings = Settings(service="auth", nats_url=nats_url, master_key=MASTER, admin_key=admin_key, port=port, streams=1)
+    settings = Settings(service="auth", nats_url=nats_url, master_key=MASTER, admin_key=admin_key, port=port)
     readiness, stopping = Readiness(), asyncio.Event()
     async with serve(settings, readiness, stopping):
         yield Running(readiness=readiness, stopping=stopping, url=f"http://127.0.0.1:{port}")
