@@ -54,6 +54,20 @@ async def test_a_stream_is_the_whole_log_and_may_be_read_again_from_anywhere(spe
     assert (await speaker.say(asks, "events", run_id, after=len(types))).result == []
 
 
+async def test_a_flow_is_run_as_langflow_clients_run_it(speaker: Speaker, asks: str) -> None:
+    told = await speaker.say(asks, "run_flow", flow_id="greeter", input_value="Ada", session_id="clients")
+    assert told.error is None, told.error
+    assert told.result["output"] == "Hello, Ada!"
+    assert told.result["session_id"] == "clients"
+
+
+async def test_a_batch_is_waited_for_as_a_whole(speaker: Speaker, asks: str) -> None:
+    made = await speaker.say(asks, "batch", "greeter", [{"name": "Ada"}, {"name": "Bob"}])
+    assert made.error is None, made.error
+    told = await speaker.say(asks, "wait_batch", made.result["id"], timeout=20)
+    assert [run["status"] for run in told.result["runs"]] == ["completed", "completed"]
+
+
 async def test_bad_input_names_its_faults(speaker: Speaker, asks: str) -> None:
     told = await speaker.say(asks, "run", "greeter", {})
     assert told.error is not None
