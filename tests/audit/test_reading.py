@@ -136,7 +136,7 @@ async def test_what_was_stored_before_since_is_not_even_read(log: EventLog, work
     await append_message(
         log.broker,
         MANAGEMENT,
-        managed_subject(workspace, "flow", "broken"),
+        managed_subject(workspace, "dream", "broken"),
         b"not JSON",
         after=0,
         patience_seconds=5,
