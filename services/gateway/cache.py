@@ -32,12 +32,12 @@ class Cache:
         return None if message is None else msgspec.json.decode(message.payload, type=Run)
 
     async def keep(self, subject: str, run: Run, seconds: int) -> None:
-        """Keep an answer for `seconds`."""
+        """Keep an answer for `seconds`; returns when it is stored, so that who was given it finds it again."""
         payload = msgspec.json.encode(run)
         if len(payload) > _MAX_BYTES:
             return
         try:
-            await self._broker.publish(subject, payload, {"Nats-TTL": f"{seconds}s"})
+            await self._broker.request(subject, payload, {"Nats-TTL": f"{seconds}s"})
         except Unavailable:
             return
 
