@@ -116,6 +116,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True, tag="batch", tag_field="e
     deployment_id: str
     size: int
     created_at: datetime
+    fingerprint: str = ""
+    """SHA-256 of the request's body, for those with an `Idempotency-Key`."""
 
 
 class SecretName(msgspec.Struct, frozen=True, kw_only=True, tag="secret", tag_field="entity"):

@@ -150,6 +150,21 @@ async def test_a_batch_with_a_key_is_one_batch(admin: User) -> None:
         for n in range(3)
     ]
     assert len({answer["batch_id"] for _, answer in answers}) == 1
+    other = {"inputs": [{"name": "a"}, {"name": "c"}]}
+    status, problem = await admin.ask("POST", "/v1/deployments/greeter/batch", other, **{"Idempotency-Key": "b1"})
+    assert (status, problem["code"]) == (422, "idempotency_conflict")
+
+
+async def test_a_batch_that_is_asked_for_twice_at_once_is_charged_once(admin: User) -> None:
+    async with aiohttp.ClientSession() as session:
+        user = await limited(admin, session, monthly_requests=5)
+        await user.deploy(GREETER)
+        _, known = await user.ask("GET", "/v1/deployments/greeter")
+        path, body = f"/v1/deployments/{known['id']}/batch", {"inputs": [{"name": "a"}] * 2}
+        answers = await asyncio.gather(*[user.ask("POST", path, body, **{"Idempotency-Key": "b2"}) for _ in range(2)])
+        assert [status for status, _ in answers] == [202, 202]
+        assert (await user.ask("POST", path, {"inputs": [{"name": "a"}] * 4}))[0] == 429
+        assert (await user.ask("POST", path, {"inputs": [{"name": "a"}] * 3}))[0] == 202
 
 
 async def test_a_replay_calls_nothing_before_its_node_again(admin: User, web: Target) -> None:

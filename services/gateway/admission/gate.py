@@ -90,7 +90,10 @@ class Gate:
             raise self._problem(desk, limits, refusal)
 
     async def charge(self, workspace: str, count: int, limits: Mapping[str, Limits]) -> None:
-        """Charge the month's quota for a batch, whole or not at all. Problem 429 where it cannot hold it."""
+        """Charge the month's quota for a batch, whole or not at all. Problem 429 where it cannot hold it.
+
+        A negative `count` gives back what was charged for a batch that then was not accepted.
+        """
         desk = self._desks.setdefault(workspace, _Desk())
         for _ in range(_TRIES):
             await self._read(workspace, desk)
@@ -126,8 +129,12 @@ class Gate:
         """`RateLimit` and `RateLimit-Policy` of a workspace's answers, as this gateway knows it."""
         desk = self._desks.get(workspace)
         if desk is None:
-            desk = self._desks[workspace] = _Desk()
-            await self._read(workspace, desk)
+            desk = _Desk()
+            try:
+                await self._read(workspace, desk)
+            except Unavailable:
+                return {}  # the answer itself stands without them
+            desk = self._desks.setdefault(workspace, desk)
         return describe(desk.ledger, limits, datetime.now(UTC))
 
     async def _work(self, workspace: str, desk: _Desk) -> None:
@@ -161,7 +168,8 @@ class Gate:
                 fresh = False
                 continue
             for each, verdict in zip(queued, verdicts, strict=True):
-                each.verdict.set_result(verdict)
+                if not each.verdict.done():  # who waited may have been cut off; the slot is found to be unborn
+                    each.verdict.set_result(verdict)
             return
         raise Unavailable("the workspace's ledger is too busy")
 

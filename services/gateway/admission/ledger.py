@@ -73,13 +73,17 @@ def admit(ledger: Ledger, wants: Sequence[Want], now: datetime) -> tuple[Ledger,
 
 
 def charge(ledger: Ledger, count: int, limits: Mapping[str, Limits], now: datetime) -> Ledger | Refusal:
-    """Charge the month's quota for `count` runs at once, all or none; they take their slots later, one by one."""
+    """Charge the month's quota for `count` runs at once, all or none; they take their slots later, one by one.
+
+    What is given back (a negative `count`) is never refused.
+    """
     accounts = dict(ledger.accounts)
     for name, limit in limits.items():
         account = _at(accounts.get(name, Account()), limit, now)
-        if limit.monthly_requests is not None and account.used + count > limit.monthly_requests:
+        full = limit.monthly_requests is not None and account.used + count > limit.monthly_requests
+        if full and count > 0:
             return Refusal(code="quota_exceeded", account=name, retry_after=seconds_to_next_month(now))
-        accounts[name] = msgspec.structs.replace(account, used=account.used + count)
+        accounts[name] = msgspec.structs.replace(account, used=max(0, account.used + count))
     return Ledger(accounts=accounts)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ import msgspec
 from libs.edge.problems import Detail, Problem, not_found
 from libs.edge.routes import Call, Reply, Route, require
 from libs.events.log import Conflict
-from libs.events.managed import Batch, Change, Deployment, recall, record, subject_of
+from libs.events.managed import Batch, Change, Deployment, Limits, recall, record, subject_of
 from libs.events.run import Run, Status, fold, run_of
 from libs.events.run_events import Append, RequestedData, RunRequested
 from libs.events.subjects import Kind, RunKey, managed_subject
@@ -20,6 +21,7 @@ from services.gateway.acceptance import (
     IDEMPOTENCY,
     callable_deployment,
     deployed_flow,
+    fingerprint,
     idempotency_key,
 )
 from services.gateway.state import Gateway
@@ -67,11 +69,11 @@ async def create_batch(call: Call[Gateway]) -> Reply:
         deployment_id=deployment.id,
         size=len(inputs),
         created_at=datetime.now(UTC),
+        fingerprint=fingerprint(body) if key else "",
     )
     limits = call.app.directory.limits_of(deployment, caller)
-    if limits and await _known(call, batch) is None:
-        await call.app.gate.charge(batch.workspace, batch.size, limits)
-    await _record(call, batch, caller.key_id)
+    fresh = await _record_charged(call, batch, caller.key_id, limits)
+    # Also when it was asked for before: that call may have been cut off in the middle of these.
     kind = Kind.HELD if limits else Kind.REQUESTED
     wanted = [_append(batch, deployment, number, given, body.metadata, caller.key_id) for number, given in inputs]
     room = asyncio.Semaphore(_AT_ONCE)
@@ -84,8 +86,9 @@ async def create_batch(call: Call[Gateway]) -> Reply:
                 return
 
     await asyncio.gather(*[ask(run, append) for run, append in wanted])
-    runs = [BatchRun(id=run.run_id, status="queued") for run, _ in wanted]
-    return Reply(status=202, body=_answer(batch, runs), headers={"Location": f"/v1/batches/{batch_id}"})
+    queued = [BatchRun(id=run.run_id, status="queued") for run, _ in wanted]
+    answer = _answer(batch, queued) if fresh else await _standing(call, batch)
+    return Reply(status=202, body=answer, headers={"Location": f"/v1/batches/{batch_id}"})
 
 
 async def get_batch(call: Call[Gateway]) -> Reply:
@@ -99,14 +102,18 @@ async def get_batch(call: Call[Gateway]) -> Reply:
         raise not_found("batch")
     if call.caller.deployment_ids and batch.deployment_id not in call.caller.deployment_ids:
         raise Problem("forbidden", "This key is for another deployment.")
+    return Reply(body=await _standing(call, batch))
+
+
+async def _standing(call: Call[Gateway], batch: Batch) -> BatchAnswer:
     room = asyncio.Semaphore(_AT_ONCE)
 
     async def read(number: int) -> BatchRun:
         async with room:
-            run = await _read(call, RunKey(workspace, _run_id(batch, number)))
+            run = await _read(call, RunKey(batch.workspace, _run_id(batch, number)))
         return BatchRun(id=_run_id(batch, number), status=run.status if run else "queued")
 
-    return Reply(body=_answer(batch, await asyncio.gather(*[read(number) for number in range(batch.size)])))
+    return _answer(batch, await asyncio.gather(*[read(number) for number in range(batch.size)]))
 
 
 def _checked(flow: CompiledFlow, inputs: list[Any]) -> list[tuple[int, dict[str, Any]]]:
@@ -148,14 +155,28 @@ async def _known(call: Call[Gateway], batch: Batch) -> Batch | None:
     return found.change.state if found and isinstance(found.change.state, Batch) else None
 
 
-async def _record(call: Call[Gateway], batch: Batch, by: str) -> None:
+async def _record_charged(call: Call[Gateway], batch: Batch, by: str, limits: Mapping[str, Limits]) -> bool:
+    """Charge and record a batch; False when its key asked for the same one before, which is then not charged again."""
+    if await _asked_before(call, batch):
+        return False
+    if limits:
+        await call.app.gate.charge(batch.workspace, batch.size, limits)
     change = Change(type="batch.requested", at=batch.created_at, by=by, address=call.address, state=batch)
     try:
         await record(call.app.broker, subject_of(batch.workspace, batch), change, after=0)
     except Conflict:
-        earlier = await _known(call, batch)
-        if earlier is None or earlier.size != batch.size:
-            raise Problem("idempotency_conflict", "This Idempotency-Key was used with another body.") from None
+        if limits:
+            await call.app.gate.charge(batch.workspace, -batch.size, limits)
+        return not await _asked_before(call, batch)
+    return True
+
+
+async def _asked_before(call: Call[Gateway], batch: Batch) -> bool:
+    """Whether the batch exists. Problem `idempotency_conflict` when its key was used with another body."""
+    earlier = await _known(call, batch) if batch.fingerprint else None
+    if earlier is not None and earlier.fingerprint != batch.fingerprint:
+        raise Problem("idempotency_conflict", "This Idempotency-Key was used with another body.")
+    return earlier is not None
 
 
 async def _read(call: Call[Gateway], run: RunKey) -> Run | None:
