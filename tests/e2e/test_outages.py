@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from pathlib import Path
 
 from tests.e2e.caller import Answer, Caller, assert_whole, calling, until
 from tests.e2e.flows import chain, http, output, template
@@ -26,6 +27,7 @@ async def test_while_the_log_is_away_callers_are_told_to_come_back_and_nothing_a
         path = f"/v1/runs/{request.run_id}"
         nats = fragile.kill("nats", number=signal.SIGSTOP)
         try:
+            await until(lambda: _stands_still(nats))
             async with wire(f"{fragile.urls[1]}{path}/events", fragile.headers) as stream:
                 refused = await _ask_for_everything(caller, quick, done.run_id)
                 web.release("/a")
@@ -112,6 +114,13 @@ async def test_the_first_list_after_an_outage_of_the_tables_has_the_newest_run(f
                 assert [run["id"] for run in listed.body["data"]] == [run_id]
             else:
                 assert (listed.status, listed.body["code"]) == (503, "unavailable")
+
+
+async def _stands_still(pid: int) -> bool:
+    """Whether every thread of a process has met its SIGSTOP: one that has not may still accept a run."""
+    threads = Path(f"/proc/{pid}/task").glob("*/stat")  # noqa: ASYNC240  # procfs does not block
+    states = [stat.read_text().rpartition(")")[2].split()[0] for stat in threads]
+    return set(states) == {"T"}
 
 
 async def _ask_for_everything(caller: Caller, deployment: str, run_id: str) -> list[Answer]:
