@@ -201,6 +201,21 @@ async def append_message(
         pause = min(pause * 2, 0.5)
 
 
+async def store_message(broker: Broker, subject: str, payload: bytes, *, patience_seconds: float) -> int:
+    """Store one message whatever is there already; it may be stored twice where an acknowledgement is lost."""
+    deadline = asyncio.get_running_loop().time() + patience_seconds
+    while True:
+        try:
+            ack = _ack_decoder.decode((await broker.request(subject, payload, timeout=_ATTEMPT_SECONDS)).data)
+            if ack.error is None:
+                return ack.seq
+            raise Unavailable(f"the event log refused an append: {ack.error.description}")
+        except Unavailable:
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+        await asyncio.sleep(0.1)
+
+
 async def last_message(broker: Broker, stream: str, subject: str) -> Stored | None:
     """The last message on a subject (wildcards allowed), read from the leader and so never stale."""
     body = msgspec.json.encode({"last_by_subj": subject})

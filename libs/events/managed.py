@@ -1,4 +1,4 @@
-"""What is managed: workspaces, keys, flows and their versions, deployments. Names and fields are stored for ever.
+"""What is managed: workspaces, keys, flows and their versions, deployments, webhooks. Names and fields are stored for ever.
 
 Each change is an event that carries the whole new state, on a subject of its thing: the last message is what it
 is now, all messages are its history, and compare-and-set on the subject keeps two writers apart. Registries hold the
@@ -17,6 +17,7 @@ from libs.events.subjects import MANAGEMENT, managed_subject
 Permission = Literal["read", "execute", "write", "admin"]
 Plan = Literal["free", "pro", "enterprise"]
 Mode = Literal["sync", "async", "stream"]
+WebhookEvent = Literal["flow_started", "flow_completed", "flow_error", "component_completed"]
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +86,13 @@ class FlowVersion(msgspec.Struct, frozen=True, kw_only=True, tag="version", tag_
     document: dict[str, Any]
 
 
+class Email(msgspec.Struct, frozen=True, kw_only=True):
+    """Who gets a run's result by email, and under what subject: templates, filled in by the run."""
+
+    to: str
+    subject: str
+
+
 class Deployment(msgspec.Struct, frozen=True, kw_only=True, tag="deployment", tag_field="entity"):
     id: str
     workspace: str
@@ -99,8 +107,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, tag="deployment", ta
     public: bool = False
     key_id: str | None = None
     callback_url: str | None = None
-    email: dict[str, str] | None = None
-    webhooks: tuple[dict[str, Any], ...] = ()
+    email: Email | None = None
     cache_seconds: int = 0
     limits: Limits = Limits()
     sync_timeout_seconds: float | None = None
@@ -120,6 +127,28 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True, tag="batch", tag_field="e
     """SHA-256 of the request's body, for those with an `Idempotency-Key`."""
 
 
+class Webhook(msgspec.Struct, frozen=True, kw_only=True, tag="webhook", tag_field="entity"):
+    """An address that is told of events. Its signing secrets are derived from its id and a generation, never stored."""
+
+    id: str
+    workspace: str
+    url: str
+    events: tuple[WebhookEvent, ...]
+    created_at: datetime
+    updated_at: datetime
+    description: str = ""
+    flow_id: str | None = None
+    deployment_id: str | None = None
+    """Of both: only runs of this one; None: of any."""
+    active: bool = True
+    disabled_reason: str | None = None
+    """Why it was disabled, where Headgate did it: `gone` (it answered 410) or `failing` (for days)."""
+    signing_generation: int = 1
+    previous_until: datetime | None = None
+    """Until when the generation before signs too."""
+    deleted: bool = False
+
+
 class SecretName(msgspec.Struct, frozen=True, kw_only=True, tag="secret", tag_field="entity"):
     """That a secret was set or deleted. Its value is sealed in PostgreSQL and never here."""
 
@@ -129,7 +158,7 @@ class SecretName(msgspec.Struct, frozen=True, kw_only=True, tag="secret", tag_fi
     deleted: bool = False
 
 
-State = Batch | Workspace | Key | SlugClaim | FlowHead | FlowVersion | Deployment | SecretName
+State = Batch | Workspace | Key | SlugClaim | FlowHead | FlowVersion | Deployment | SecretName | Webhook
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -169,7 +198,7 @@ def subject_of(workspace: str, state: State) -> str:
             return managed_subject(workspace, entity_of(state), state.name)
         case SlugClaim():
             raise ValueError("a slug's subject is made of the slug: use slug_subject")
-        case Key() | FlowHead() | Deployment() | Batch():
+        case Key() | FlowHead() | Deployment() | Batch() | Webhook():
             return managed_subject(workspace, entity_of(state), state.id)
 
 

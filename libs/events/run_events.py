@@ -211,6 +211,20 @@ RunEnd = RunCompleted | RunFailed | RunCancelled
 TERMINAL = frozenset({"run.completed", "run.failed", "run.cancelled"})
 
 
+class Mail(msgspec.Struct, frozen=True, kw_only=True):
+    """An email that a flow's `api_output` asks for, lookups filled in."""
+
+    to: str
+    subject: str
+
+
+class Audience(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Who is told of a run's end because the run or its flow says so. Deployments and webhooks have their own."""
+
+    callback_urls: tuple[str, ...] = ()
+    emails: tuple[Mail, ...] = ()
+
+
 class Append(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One message of the log: some events of one run, and who appended them.
 
@@ -228,6 +242,8 @@ class Append(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The gateway that waits for the run's end, if one does."""
     fingerprint: str | None = None
     """SHA-256 of the request's body, for requests with an `Idempotency-Key`."""
+    audience: Audience | None = None
+    """With the run's end: whom to tell of it."""
 
 
 class Served(msgspec.Struct, frozen=True, gc=False):

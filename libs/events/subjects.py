@@ -6,6 +6,8 @@
     adm.<workspace>                            what a workspace has used of its limits, in stream LEDGERS
     ses.<workspace>.<session>.<flow>           what was said in a session, in stream SESSIONS
     cch.<workspace>.<answer>                   answers that may be given again, for a while, in stream CACHE
+    dlv.<workspace>                            what became of deliveries, in stream DELIVERIES
+    hlt.<workspace>.<webhook>                  since when a webhook fails, in stream ENDPOINTS
     dead.<consumer>.<subject…>                 what no handler could take, in stream DEAD_LETTERS
     ans.<gateway>.<run>                        core: the end of a run, for the gateway that waits for it
     cmd.cancel                                 core: a run was cancelled; executors stop working on it
@@ -27,6 +29,8 @@ DEAD_LETTERS = "DEAD_LETTERS"
 LEDGERS = "LEDGERS"
 SESSIONS = "SESSIONS"
 CACHE = "CACHE"
+DELIVERIES = "DELIVERIES"
+ENDPOINTS = "ENDPOINTS"
 CANCEL = "cmd.cancel"
 ANY = "*"
 
@@ -119,6 +123,21 @@ def session_subject(workspace: str, session_id: str, flow_id: str) -> str:
 def cache_subject(workspace: str, answer: str) -> str:
     """Where an answer lies that may be given again."""
     return f"cch.{_token(workspace)}.{_token(answer)}"
+
+
+def delivery_subject(workspace: str) -> str:
+    """Where the facts about a workspace's deliveries lie."""
+    return f"dlv.{_token(workspace)}"
+
+
+def parse_delivery_subject(subject: str) -> str:
+    """The workspace in a `dlv.` subject."""
+    return subject.partition(".")[2]
+
+
+def endpoint_subject(workspace: str, webhook_id: str) -> str:
+    """Where it lies how a webhook's address does."""
+    return f"hlt.{_token(workspace)}.{_token(webhook_id)}"
 
 
 def dead_subject(consumer: str, subject: str) -> str:

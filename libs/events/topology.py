@@ -12,7 +12,16 @@ import msgspec
 import structlog
 
 from libs.events.broker import Broker, Unavailable
-from libs.events.subjects import CACHE, DEAD_LETTERS, LEDGERS, MANAGEMENT, SESSIONS, stream_of
+from libs.events.subjects import (
+    CACHE,
+    DEAD_LETTERS,
+    DELIVERIES,
+    ENDPOINTS,
+    LEDGERS,
+    MANAGEMENT,
+    SESSIONS,
+    stream_of,
+)
 
 _DUPLICATES_NS = 100_000_000
 """The shortest window the server has: our appends are made safe by compare-and-set, not by message ids."""
@@ -57,6 +66,11 @@ def management_stream(replicas: int) -> dict[str, Any]:
     return _append_only(MANAGEMENT, ["mgt.>"], replicas)
 
 
+def delivery_stream(replicas: int) -> dict[str, Any]:
+    """The configuration of the stream that tells what became of deliveries."""
+    return _append_only(DELIVERIES, ["dlv.*"], replicas)
+
+
 def dead_letter_stream(replicas: int) -> dict[str, Any]:
     """Poison is looked at and sent again by people, so it may be deleted, and is kept for 90 days."""
     return {
@@ -68,10 +82,11 @@ def dead_letter_stream(replicas: int) -> dict[str, Any]:
 
 
 def register_streams(replicas: int) -> list[dict[str, Any]]:
-    """Streams whose last message of a subject is all that counts: ledgers, sessions, answers kept for a while."""
+    """Streams whose last message of a subject is all that counts: ledgers, sessions, how endpoints do, kept answers."""
     return [
         {**_register(LEDGERS, "adm.*", replicas), "max_age": 0},
         {**_register(SESSIONS, "ses.*.*.*", replicas), "max_age": 400 * _DAY_NS},
+        {**_register(ENDPOINTS, "hlt.*.*", replicas), "max_age": 400 * _DAY_NS},
         {**_register(CACHE, "cch.*.*", replicas), "max_age": _DAY_NS, "allow_msg_ttl": True},
     ]
 
@@ -98,7 +113,8 @@ async def _converge(broker: Broker, streams: int, replicas: int) -> int:
     if count != streams:
         log.warning("the log keeps its number of streams", streams=count, asked_for=streams)
     events = [event_stream(shard, replicas, count) for shard in range(count)]
-    for config in [*events, management_stream(replicas), dead_letter_stream(replicas), *register_streams(replicas)]:
+    others = [management_stream(replicas), delivery_stream(replicas), dead_letter_stream(replicas)]
+    for config in [*events, *others, *register_streams(replicas)]:
         await _ensure(broker, config)
     return count
 

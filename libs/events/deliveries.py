@@ -1,0 +1,142 @@
+"""Deliveries: what is told to whom outside, and what became of each attempt. Names and fields are stored for ever.
+
+A delivery is one event for one target; its id follows from both, so that whoever comes to it again, after a crash or on
+request, sends the same thing under the same id. The queue of first attempts is the log of runs itself; that of later ones
+are timers, which carry the delivery. What is stored here are the facts for people and tables, many in a message:
+
+    dlv.<workspace>      `{"facts": [...]}` in stream DELIVERIES
+"""
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from libs.events.broker import Broker
+from libs.events.log import store_message
+from libs.events.subjects import delivery_subject
+from libs.runtime.ids import derived_id
+
+MAX_ANSWER_BYTES = 1024
+"""How much of a receiver's answer is kept."""
+
+_PATIENCE_SECONDS = 10.0
+
+
+class ToWebhook(msgspec.Struct, frozen=True, kw_only=True, tag="webhook", tag_field="channel"):
+    """A registered address; where it points and what signs are looked up for every attempt."""
+
+    webhook_id: str
+
+
+class ToCallback(msgspec.Struct, frozen=True, kw_only=True, tag="callback", tag_field="channel"):
+    """An address that a run, a deployment or an `api_output` named; the deployment's secret signs."""
+
+    url: str
+
+
+class ToEmail(msgspec.Struct, frozen=True, kw_only=True, tag="email", tag_field="channel"):
+    """One or several mail addresses (with commas between), and the subject."""
+
+    to: str
+    subject: str
+
+
+Target = ToWebhook | ToCallback | ToEmail
+Channel = Literal["webhook", "callback", "email"]
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One event for one target."""
+
+    id: str
+    workspace: str
+    target: Target
+    event: str
+    """`flow_completed` and its like for webhooks; `run_ended` for callbacks and email; `test`."""
+    created_at: datetime
+    flow_id: str = ""
+    deployment_id: str = ""
+    run_id: str = ""
+    seq: int = 0
+    """Which event of the run is told."""
+    attempts: int = 0
+    """Attempts that were made so far."""
+    asked_for: int = 0
+    """How often somebody asked for it again: attempts begin anew with each."""
+
+    @property
+    def channel(self) -> Channel:
+        """How it goes out."""
+        match self.target:
+            case ToWebhook():
+                return "webhook"
+            case ToCallback():
+                return "callback"
+            case ToEmail():
+                return "email"
+
+
+class Queued(msgspec.Struct, frozen=True, kw_only=True, tag="delivery.queued", tag_field="type"):
+    """Its target is busy or slow; it waits for its turn, and no attempt was made."""
+
+    at: datetime
+    delivery: Delivery
+    next_at: datetime
+
+
+class Attempted(msgspec.Struct, frozen=True, kw_only=True, tag="delivery.attempted", tag_field="type"):
+    """One attempt. `next_at`: when the next one is due; None: it was delivered, or given up."""
+
+    at: datetime
+    id: str
+    """The attempt's own: it may be stored twice after a lost acknowledgement."""
+    delivery: Delivery
+    number: int
+    outcome: Literal["delivered", "failed"]
+    status: int | None
+    """The receiver's status (HTTP or SMTP), if it answered."""
+    latency_seconds: float
+    answer: str
+    """The first kilobyte of what it said."""
+    error: str | None
+    next_at: datetime | None
+
+
+Fact = Queued | Attempted
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """One message of the stream."""
+
+    facts: list[Fact]
+
+
+_decoder = msgspec.json.Decoder(Facts)
+_delivery_decoder = msgspec.json.Decoder(Delivery)
+
+
+def delivery_id(workspace: str, target: Target, run_id: str, seq: int, event: str) -> str:
+    """The id of the delivery of one event to one target, the same every time."""
+    return derived_id("dlv", workspace, msgspec.json.encode(target).decode(), run_id, str(seq), event)
+
+
+def encode_delivery(delivery: Delivery) -> bytes:
+    """A delivery as timers carry it."""
+    return msgspec.json.encode(delivery)
+
+
+def decode_delivery(payload: bytes) -> Delivery:
+    """The delivery that a timer carries."""
+    return _delivery_decoder.decode(payload)
+
+
+def decode_facts(payload: bytes) -> list[Fact]:
+    """The facts in a message of the stream."""
+    return _decoder.decode(payload).facts
+
+
+async def store_facts(broker: Broker, workspace: str, facts: list[Fact]) -> None:
+    """Store facts of one workspace; returns when they are on disk. Unavailable when that cannot be done now."""
+    payload = msgspec.json.encode(Facts(facts=facts))
+    await store_message(broker, delivery_subject(workspace), payload, patience_seconds=_PATIENCE_SECONDS)
