@@ -1,8 +1,8 @@
 """Deliveries: what is told to whom outside, and what became of each attempt. Names and fields are stored for ever.
 
-A delivery is one event for one target; its id follows from both, so that whoever comes to it again, after a crash or on
-request, sends the same thing under the same id. The queue of first attempts is the log of runs itself; that of later ones
-are timers, which carry the delivery. What is stored here are the facts for people and tables, many in a message:
+A delivery is one event for one target; its id follows from both, so that whoever comes to it again, after a crash or
+on request, sends the same thing under the same id. The queue of first attempts is the log of runs itself; that of later
+ones are timers, which carry the delivery. What is stored here are the facts for people and tables, many in a message:
 
     dlv.<workspace>      `{"facts": [...]}` in stream DELIVERIES
 """

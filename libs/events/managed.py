@@ -1,4 +1,4 @@
-"""What is managed: workspaces, keys, flows and their versions, deployments, webhooks. Names and fields are stored for ever.
+"""What is managed: workspaces, keys, flows, versions, deployments, webhooks. Names and fields are stored for ever.
 
 Each change is an event that carries the whole new state, on a subject of its thing: the last message is what it
 is now, all messages are its history, and compare-and-set on the subject keeps two writers apart. Registries hold the
