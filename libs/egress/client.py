@@ -50,7 +50,7 @@ class Egress:
         connections_per_host: int = 128,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._policy = policy
+        self.policy = policy
         self._connect_timeout_seconds = connect_timeout_seconds
         self._max_header_bytes = max_header_bytes
         self._max_redirects = max_redirects
@@ -109,7 +109,7 @@ class Egress:
             if not request.follow_redirects or location is None or not is_redirect(response.status):
                 return hop, response
             response.close()
-            hop = next_hop(hop, response.status, location, self._policy)
+            hop = next_hop(hop, response.status, location, self.policy)
         raise Terminal("node_failed", f"more than {self._max_redirects} redirects, the last to {hop.url.raw_host}")
 
     def _first_hop(self, request: Request) -> Hop:
@@ -117,7 +117,7 @@ class Egress:
         if method not in _METHODS:
             raise Terminal("invalid_input", f"the method must be one of {', '.join(sorted(_METHODS))}")
         headers = outgoing_headers(request.headers, self._max_header_bytes)
-        return Hop(method=method, url=check_url(request.url, self._policy), headers=headers, body=request.body)
+        return Hop(method=method, url=check_url(request.url, self.policy), headers=headers, body=request.body)
 
     async def _send(self, hop: Hop, request: Request, deadline: float) -> aiohttp.ClientResponse:
         host = str(hop.url.raw_host)

@@ -17,6 +17,9 @@ from libs.events.log import store_message
 from libs.events.subjects import delivery_subject
 from libs.runtime.ids import derived_id
 
+KIND = "delivery"
+"""The kind of timers that deliveries wait for."""
+
 MAX_ANSWER_BYTES = 1024
 """How much of a receiver's answer is kept."""
 
@@ -62,6 +65,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Which event of the run is told."""
     attempts: int = 0
     """Attempts that were made so far."""
+    waits: int = 0
+    """How often it found its target busy before its next attempt."""
     asked_for: int = 0
     """How often somebody asked for it again: attempts begin anew with each."""
 
@@ -103,7 +108,15 @@ class Attempted(msgspec.Struct, frozen=True, kw_only=True, tag="delivery.attempt
     next_at: datetime | None
 
 
-Fact = Queued | Attempted
+class Dropped(msgspec.Struct, frozen=True, kw_only=True, tag="delivery.dropped", tag_field="type"):
+    """It is not tried any more, and not because of an attempt: its target is gone."""
+
+    at: datetime
+    delivery: Delivery
+    reason: str
+
+
+Fact = Queued | Attempted | Dropped
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ occurs without a rival) both mean "look and decide".
 
 import asyncio
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -243,6 +244,22 @@ async def read_range(broker: Broker, stream: str, subject: str, sequence: int) -
         if headers.get("Nats-Num-Pending", "0") == "0":
             return found
         sequence = found[-1].sequence + 1
+
+
+async def read_page(
+    broker: Broker, stream: str, subject: str, *, sequence: int, since: datetime, batch: int
+) -> list[Stored]:
+    """Up to `batch` messages on `subject` from stream sequence `sequence` on; 0: from those stored at `since` on."""
+    wanted: dict[str, object] = {"next_by_subj": subject, "batch": batch, "max_bytes": _BATCH_BYTES}
+    if sequence:
+        wanted["seq"] = sequence
+    else:
+        wanted["start_time"] = since.astimezone(UTC).isoformat()
+    *messages, status = await broker.request_many(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(wanted))
+    if (status.headers or {}).get("Status") not in ("204", "404"):
+        reason = (status.headers or {}).get("Description", "no reason")
+        raise Unavailable(f"the event log could not be read: {reason}")
+    return [message for message in map(stored, messages) if message is not None]
 
 
 def stored(message: Msg) -> Stored | None:

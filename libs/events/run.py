@@ -11,6 +11,7 @@ from typing import Any, Literal, assert_never
 import msgspec
 
 from libs.events.run_events import (
+    Audience,
     EndData,
     FailedData,
     Fault,
@@ -175,6 +176,11 @@ def _end(state: RunState, seq: int, error: Fault | None, at: datetime) -> RunEnd
         return RunCancelled(seq=seq, run_id=state.run_id, at=at, data=ended)
     failed = RunFailedData(usage=state.usage, started_at=state.started_at, duration_seconds=elapsed, error=error)
     return RunFailed(seq=seq, run_id=state.run_id, at=at, data=failed)
+
+
+def requested_audience(requested: RequestedData) -> Audience | None:
+    """Whom to tell of the end of a run that was ended from outside its flow: who asked for it, if they said where."""
+    return Audience(callback_urls=(requested.callback_url,)) if requested.callback_url else None
 
 
 def seconds_between(start: datetime | None, end: datetime) -> float:

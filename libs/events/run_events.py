@@ -7,6 +7,7 @@ is `time`, `<run_id>:<seq>` is `id`, `/workspaces/<ws>/runs/<run>` is `source`.
 A new event type is a Struct here and a line in `RunEvent`. Readers skip types they do not know.
 """
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Literal
 
@@ -223,6 +224,13 @@ class Audience(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     callback_urls: tuple[str, ...] = ()
     emails: tuple[Mail, ...] = ()
+
+    def with_texts(self, change: Callable[[str], str]) -> "Audience":
+        """The same with every text changed, as masking does."""
+        return Audience(
+            callback_urls=tuple(change(url) for url in self.callback_urls),
+            emails=tuple(Mail(to=change(mail.to), subject=change(mail.subject)) for mail in self.emails),
+        )
 
 
 class Append(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

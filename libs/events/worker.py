@@ -14,6 +14,7 @@ A durable consumer's name is a promise: renaming one replays everything.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -43,6 +44,8 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     durable: str
     filter: str
     lease_seconds: float
+    since: datetime | None = None
+    """When the consumer is made: the time from which on it has messages; None: from the first one on."""
     max_attempts: int = 5
     """Deliveries after which a message whose handler raises is poison."""
     max_crashes: int = 50
@@ -206,9 +209,11 @@ async def ensure_consumer(broker: Broker, subscription: Subscription) -> None:
         "max_deliver": -1,
         "max_ack_pending": 100_000,
         "max_waiting": 512,
-        "deliver_policy": "all",
         "replay_policy": "instant",
+        **_beginning(subscription.since),
     }
+    if subscription.since is not None and await _exists(broker, subscription):
+        return  # where one that exists began cannot be changed
     call = f"CONSUMER.CREATE.{subscription.stream}.{subscription.durable}.{subscription.filter}"
     answer = await api(broker, call, {"stream_name": subscription.stream, "config": config}, _Created)
     if answer.error is None:
@@ -216,6 +221,22 @@ async def ensure_consumer(broker: Broker, subscription: Subscription) -> None:
     if answer.error.code == 503:
         raise Unavailable(answer.error.description)
     raise TopologyError(f"consumer {subscription.durable}: {answer.error.description}")
+
+
+def _beginning(since: datetime | None) -> dict[str, str]:
+    if since is None:
+        return {"deliver_policy": "all"}
+    return {"deliver_policy": "by_start_time", "opt_start_time": since.astimezone(UTC).isoformat()}
+
+
+async def _exists(broker: Broker, subscription: Subscription) -> bool:
+    info = await api(broker, f"CONSUMER.INFO.{subscription.stream}.{subscription.durable}", {}, _Created)
+    return info.error is None
+
+
+async def remove_consumer(broker: Broker, subscription: Subscription) -> None:
+    """Take a durable consumer away, its place in the stream with it; nothing to do where there is none."""
+    await api(broker, f"CONSUMER.DELETE.{subscription.stream}.{subscription.durable}", {}, _Created)
 
 
 async def bury(broker: Broker, subscription: Subscription, delivery: Delivery, failure: Failure) -> None:

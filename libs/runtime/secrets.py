@@ -21,6 +21,6 @@ def keyed_hash(pepper: bytes, text: str) -> str:
     return hmac.new(pepper, text.encode(), hashlib.sha256).hexdigest()
 
 
-def signing_secret(master: bytes, owner: str, generation: int) -> str:
+def signing_secret(master: bytes, owner: str, generation: int = 1) -> str:
     """The `whsec_…` secret of a deployment or a webhook (Standard Webhooks: base64 of 24 to 64 bytes)."""
     return "whsec_" + base64.b64encode(derive(master, f"signing:{owner}:{generation}")).decode()

@@ -47,6 +47,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a synchronous call waits before it is answered 202 with the run."""
     drain_seconds: float = 8.0
     """How long a stopping process may finish what it holds before it hands it over."""
+    delivery_schedule: str = ""
+    """The pause before each attempt at a delivery, comma-separated seconds; empty: ten attempts over 75 hours."""
+    webhook_failing_seconds: float = 5 * 86_400.0
+    """How long a webhook's address may fail, without a success between, before the webhook is disabled."""
     egress_allow: str = ""
     public_url: str = ""
     """The address callers use, for links in answers; empty: taken from the request."""

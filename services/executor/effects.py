@@ -9,7 +9,7 @@ from typing import Any, assert_never
 
 import msgspec
 
-from libs.egress import Egress, Request
+from libs.egress import Egress, Policy, Request
 from libs.events.run_events import Usage
 from libs.flows import AnyNode, Compute, Effect, HttpAnswer, HttpCall, ModelAnswer, ModelCall, Scope, SearchCall
 from libs.runtime.failures import Failure
@@ -33,6 +33,11 @@ class Performer:
         self._egress = egress
         self._models = models
         self._search = search
+
+    @property
+    def policy(self) -> Policy:
+        """Who may be reached."""
+        return self._egress.policy
 
     async def perform(self, node: AnyNode, scope: Scope, workspace: str, on_delta: OnDelta) -> Performed:
         """One attempt. Raises Failure; cancelled, it closes what it had open."""

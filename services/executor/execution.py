@@ -16,6 +16,7 @@ import structlog
 
 from libs.events.run import NodeState, RunState, close, seconds_between
 from libs.events.run_events import (
+    Audience,
     CompletedData,
     FailedData,
     Fault,
@@ -47,6 +48,7 @@ from libs.flows import (
 )
 from libs.runtime.failures import Failure, Retryable, Terminal
 from libs.storage import Away
+from services.executor.audience import audience_of, check_audience
 from services.executor.deltas import Deltas
 from services.executor.effects import Performed, Performer
 from services.executor.journal import Journal, utc_now
@@ -109,7 +111,12 @@ class Execution:
             output = outcome(self._flow, self._settled)
             await self._memory.remember(self._journal.mask.value(output))
             self._complete(output)
+        self._journal.audience = self._audience()
         await self._journal.flush()
+
+    def _audience(self) -> Audience | None:
+        found = audience_of(self._journal.state.requested, self._flow.nodes.values(), self._scope)
+        return None if found is None else found.with_texts(self._journal.mask.text)
 
     def _take_over(self) -> None:
         """Say of an earlier run's nodes what they gave, without running them; the frontier then goes on from there."""
@@ -183,6 +190,7 @@ class Execution:
         self._say_started(node, 1)
         try:
             output = node.evaluate(self._scope(node))
+            check_audience(node, self._scope(node), self._performer.policy)
         except Failure as failure:
             return self._end_failed(node, failure)
         except Exception:  # noqa: BLE001  # a defect ends the node; its text may quote a secret

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from libs.events.log import EventLog
 from libs.events.run import RunState, evolve
-from libs.events.run_events import TERMINAL, Append, RunEvent
+from libs.events.run_events import TERMINAL, Append, Audience, RunEvent
 from libs.events.subjects import Kind, RunKey
 from services.executor.masking import Mask
 
@@ -35,6 +35,8 @@ class Journal:
     ) -> None:
         self.state = state
         self.mask = mask
+        self.audience: Audience | None = None
+        """Whom the run's end is to be told to; it is stored with the end."""
         self._log = log
         self._run = run
         self._sequence = sequence
@@ -77,7 +79,8 @@ class Journal:
     async def _append_pending(self) -> None:
         events, self._pending = self._pending, []
         kind = Kind.ENDED if _type(events[-1]) in TERMINAL else Kind.PROGRESS
-        append = Append(by=self._executor, events=events, trace=self._trace)
+        audience = self.audience if kind is Kind.ENDED else None
+        append = Append(by=self._executor, events=events, trace=self._trace, audience=audience)
         self._sequence = await self._log.append(self._run, kind, append, after=self._sequence, patience_seconds=60.0)
         self._stored_seq = events[-1].seq
         self._appending = None

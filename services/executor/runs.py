@@ -14,7 +14,7 @@ from libs.catalog.versions import UnknownVersion, Versions
 from libs.events.broker import Broker, Msg, Unavailable
 from libs.events.log import Conflict, EventLog
 from libs.events.pull import Delivery
-from libs.events.run import RunState, begin, close, fold
+from libs.events.run import RunState, begin, close, fold, requested_audience
 from libs.events.run_events import Append, Fault, RunEnd, RunRequested, decode_append, encode_event
 from libs.events.subjects import Kind, RunKey, answer_subject, parse_run_subject
 from libs.events.worker import Superseded
@@ -106,7 +106,7 @@ class Runs:
         fault = Fault(code="node_failed", message=f"the run could not be carried out: {failure.message}")
         events = close(state, state.nodes, fault, utc_now())
         if events:
-            append = Append(by=self._executor, events=events)
+            append = Append(by=self._executor, events=events, audience=requested_audience(state.requested))
             await self._log.append(run, Kind.ENDED, append, after=messages[-1].sequence)
             _runs.labels("failed").inc()
 

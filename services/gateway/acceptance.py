@@ -26,6 +26,7 @@ from libs.flows import CompiledFlow, InvalidInput, InvalidTweaks, apply_tweaks
 from libs.runtime.ids import derived_id, is_token, new_id
 from services.gateway.cache import place
 from services.gateway.state import Gateway
+from services.gateway.targets import check_target
 
 _KEY_HEADER = "Idempotency-Key"
 _KEY_CHARACTERS = 255
@@ -45,6 +46,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     session_id: str | None = None
     tweaks: dict[str, dict[str, Any]] = {}
     metadata: dict[str, Any] = {}
+    callback_url: str | None = None
     replay: ReplayOf | None = None
     pointer: str = "/input"
     """Where the input lies in the dialect's body, for the pointers of faults."""
@@ -102,6 +104,8 @@ async def accept(
     flow = await deployed_flow(app, deployment)
     checked = _read_input(flow, asked)
     _check_tweaks(flow, asked)
+    if asked.callback_url is not None:
+        check_target(app, asked.callback_url, "/callback_url")
     if flow.uses_session and asked.session_id is None:
         asked = msgspec.structs.replace(asked, session_id=new_id("ses"))
     key = idempotency_key(call.request.headers.get(_KEY_HEADER))
@@ -110,7 +114,7 @@ async def accept(
     requested = _requested(run_id, deployment, asked, checked)
     mode = requested.data.mode
     accepted = Accepted(run=run, requested=requested, deployment=deployment, mode=mode)
-    if waits and deployment.cache_seconds and not asked.session_id:
+    if waits and deployment.cache_seconds and not asked.session_id and not asked.callback_url:
         accepted = msgspec.structs.replace(accepted, cache_as=place(deployment, checked, asked.tweaks))
         cached = await app.cache.find(accepted.cache_as or "")
         if cached is not None:
@@ -138,6 +142,7 @@ def _requested(run_id: str, deployment: Deployment, asked: Asked, checked: dict[
         session_id=asked.session_id,
         tweaks=asked.tweaks,
         metadata=asked.metadata,
+        callback_url=asked.callback_url,
         replay=asked.replay,
     )
     return RunRequested(seq=1, run_id=run_id, at=datetime.now(UTC), data=data)

@@ -17,7 +17,7 @@ from libs.edge.routes import serve as serve_route
 from libs.edge.streams import Streams
 from libs.egress import Egress, Policy
 from libs.events.auth_calls import Principal
-from libs.events.broker import connect
+from libs.events.broker import Broker, connect
 from libs.events.log import EventLog
 from libs.events.topology import converge
 from libs.runtime.health import Readiness, health_routes
@@ -38,6 +38,8 @@ from services.gateway.dialects import SLASHED
 from services.gateway.directory import Directory, account_of
 from services.gateway.feeder import Feeder, feeders
 from services.gateway.pages import page_routes
+from services.gateway.read_models import READINGS
+from services.gateway.read_models.deliveries import DeliveryTable
 from services.gateway.read_models.projector import Projector
 from services.gateway.read_models.runs import RunTable
 from services.gateway.state import Gateway
@@ -55,14 +57,14 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
     streams = Streams()
     schema = {**read_migrations(_SCHEMA), **migrations()}
     endpoints = read_endpoints(os.environ)
-    policy = Policy.parse(settings.egress_allow)
+    policy = providers_policy = Policy.parse(settings.egress_allow)
     for endpoint in endpoints.values():
-        policy = policy.trusting(endpoint.host)
+        providers_policy = providers_policy.trusting(endpoint.host)
     async with (
         connect(settings.nats_url, settings.instance, stopping.set) as broker,
         database(settings.postgres_dsn, schema, settings.instance) as tables,
         Callers(broker) as callers,
-        Egress(policy) as egress,
+        Egress(providers_policy) as egress,
     ):
         readiness.require("nats", lambda: broker.connected)
         log = EventLog(broker, await converge(broker, settings.streams, settings.replicas))
@@ -85,9 +87,10 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
                 files=FileStore(tables),
                 secrets=SecretStore(tables, settings.master_secret),
                 collections=Collections(tables, embedder(egress, endpoints, settings.embedding_model)),
+                deliveries=DeliveryTable(broker, tables),
+                policy=policy,
             )
-            projectors = [Projector(broker, tables, shard) for shard in range(log.shards)]
-            background = [group.create_task(each.run()) for each in projectors]
+            background = [group.create_task(each.run()) for each in projectors(broker, tables, log.shards)]
             background.append(group.create_task(directory.registry.tail.run()))
             for each in feeders(broker, log, Feeder(log, gateway.gate, directory)):
                 group.create_task(each.run(stopping, settings.drain_seconds))
@@ -122,6 +125,16 @@ def application(gateway: Gateway, readiness: Readiness) -> web.Application:
     app.add_routes(page_routes(ROUTES, version("headgate")))
     app.add_routes(health_routes(readiness))
     return app
+
+
+def projectors(broker: Broker, tables: Database, shards: int) -> list[Projector]:
+    """One for each stream of each reading."""
+    readings = [reading() for reading in READINGS]
+    return [
+        Projector(broker, tables, reading, stream, subjects)
+        for reading in readings
+        for stream, subjects in reading.streams(shards).items()
+    ]
 
 
 def _require_database(readiness: Readiness, tables: Database) -> None:

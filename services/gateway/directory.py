@@ -1,4 +1,4 @@
-"""Flows and deployments, as this gateway knows them: in memory, kept up with the log, asked at every request.
+"""Flows, deployments and webhooks, as this gateway knows them: in memory, kept up with the log, asked at every request.
 
 Answers nothing about another workspace: every look-up begins at the caller's shelf.
 """
@@ -13,14 +13,14 @@ from libs.edge.routes import ANONYMOUS
 from libs.events.auth_calls import Principal
 from libs.events.broker import Broker, Unavailable
 from libs.events.log import Conflict
-from libs.events.managed import Change, Deployment, FlowHead, Limits, Workspace, recall, record, subject_of
+from libs.events.managed import Change, Deployment, FlowHead, Limits, Webhook, Workspace, recall, record, subject_of
 from libs.events.registry import Registry
 from services.gateway.admission.ledger import WORKSPACE
 
 _TRIES = 100
 """Each one that fails means that another change went through."""
 
-Thing = TypeVar("Thing", FlowHead, Deployment)
+Thing = TypeVar("Thing", FlowHead, Deployment, Webhook)
 
 
 class Shelf(msgspec.Struct):
@@ -31,6 +31,7 @@ class Shelf(msgspec.Struct):
     slugs: dict[str, str] = {}
     deployments: dict[str, Deployment] = {}
     of_flow: dict[str, dict[str, Deployment]] = {}
+    webhooks: dict[str, Webhook] = {}
 
     def deployment(self, deployment_id: str) -> Deployment | None:
         """A deployment whose flow is there."""
@@ -63,7 +64,7 @@ class Directory:
         self._broker = broker
         self._shelves: dict[str, Shelf] = {}
         self._owners: dict[str, str] = {}
-        self.registry = Registry(broker, ["flow", "deployment", "workspace"], self._on_change)
+        self.registry = Registry(broker, ["flow", "deployment", "workspace", "webhook"], self._on_change)
 
     def flow(self, workspace: str, id_or_slug: str) -> FlowHead | None:
         """A flow by id or slug."""
@@ -91,6 +92,15 @@ class Directory:
         """The deployments of one flow, newest first."""
         return _newest_first(self._shelf(workspace).of_flow.get(flow_id, {}).values())
 
+    def webhook(self, workspace: str, webhook_id: str) -> Webhook | None:
+        """A webhook by id."""
+        return self._shelf(workspace).webhooks.get(webhook_id)
+
+    def webhooks(self, workspace: str, deployment_id: str | None = None) -> list[Webhook]:
+        """Every webhook of a workspace, or those of one deployment, newest first."""
+        found = self._shelf(workspace).webhooks.values()
+        return _newest_first(w for w in found if deployment_id is None or w.deployment_id == deployment_id)
+
     def public_deployment(self, id_or_flow: str) -> Deployment | None:
         """A public deployment of any workspace, by its id or its flow's; slugs are not unique over workspaces."""
         workspace = self._owners.get(id_or_flow)
@@ -107,7 +117,7 @@ class Directory:
         workspace = caller.limits if known and caller is not None else self._shelf(deployment.workspace).limits
         return {**account_of(workspace), **own}
 
-    async def write(self, kind: str, state: FlowHead | Deployment, by: str, address: str, after: int) -> None:
+    async def write(self, kind: str, state: FlowHead | Deployment | Webhook, by: str, address: str, after: int) -> None:
         """Record a new state and know it at once. Conflict when somebody else was faster."""
         subject = subject_of(state.workspace, state)
         change = Change(type=kind, at=state.updated_at, by=by, address=address, state=state)
@@ -159,6 +169,10 @@ class Directory:
             case Deployment() as deployment:
                 shelf.put_deployment(deployment)
                 self._owners[deployment.id] = workspace
+            case Webhook() as webhook:
+                shelf.webhooks.pop(webhook.id, None)
+                if not webhook.deleted:
+                    shelf.webhooks[webhook.id] = webhook
             case Workspace() as owner:
                 shelf.limits = owner.limits
             case _:

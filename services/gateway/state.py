@@ -5,6 +5,7 @@ import msgspec
 from libs.catalog.versions import Versions
 from libs.edge.callers import Callers
 from libs.edge.streams import Streams
+from libs.egress import Policy
 from libs.events.broker import Broker
 from libs.events.log import EventLog
 from libs.runtime.settings import Settings
@@ -14,6 +15,7 @@ from libs.storage.secrets import SecretStore
 from services.gateway.admission.gate import Gate
 from services.gateway.cache import Cache
 from services.gateway.directory import Directory
+from services.gateway.read_models.deliveries import DeliveryTable
 from services.gateway.read_models.runs import RunTable
 from services.gateway.waiting import Waiting
 
@@ -35,3 +37,6 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     files: FileStore
     secrets: SecretStore
     collections: Collections
+    deliveries: DeliveryTable
+    policy: Policy
+    """Whom callers may have told anything."""

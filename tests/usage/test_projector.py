@@ -11,12 +11,13 @@ import pytest
 from cli.servers import NatsServer
 from libs.events.broker import Broker, connect
 from libs.events.log import EventLog
-from libs.events.subjects import Kind, RunKey
+from libs.events.subjects import ANY, Kind, RunKey, kind_filter, stream_of
 from libs.events.topology import converge
 from libs.runtime.ids import new_id
 from libs.runtime.postgres import database
 from libs.runtime.sql import read_migrations
 from services.gateway.read_models.projector import Projector
+from services.gateway.read_models.run_rows import RunRows
 from tests.events.runs import completed, requested
 from tests.usage.scratch import SCHEMA, scratch_database
 
@@ -54,7 +55,7 @@ async def projecting(broker: Broker, dsn: str) -> AsyncIterator[asyncpg.Connecti
     async with database(dsn, read_migrations(SCHEMA), "test") as found:
         await found.ready.wait()
         connection = await asyncpg.connect(dsn)
-        working = asyncio.create_task(Projector(broker, found, 0).run())
+        working = asyncio.create_task(Projector(broker, found, RunRows(), stream_of(0), kind_filter(0, ANY)).run())
         try:
             yield connection
         finally:

@@ -57,12 +57,21 @@ class ApiOutput(Node[ApiOutputProgram], frozen=True, kw_only=True, tag="api_outp
 
     def compile(self, sources: Sources) -> ApiOutputProgram:
         config = self.config
-        return ApiOutputProgram(
+        program = ApiOutputProgram(
             value=sources.value("/value", config.value),
             callback_url=sources.url("/callback_url", config.callback_url) if config.callback_url else None,
             to=sources.text("/email/to", config.email.to) if config.email else None,
             subject=sources.text("/email/subject", config.email.subject) if config.email else None,
         )
+        for pointer, reference in list(sources.references):
+            if reference.root == "secret" and not pointer.startswith("/value"):
+                sources.fault(pointer, "can't read secrets: whom to tell is stored in the log")
+        return program
+
+    @property
+    def delivers(self) -> bool:
+        """Whether it tells anybody but the caller."""
+        return self.config.callback_url is not None or self.config.email is not None
 
     def evaluate(self, scope: Scope) -> Any:
         return self.program.value.render(scope)

@@ -7,6 +7,7 @@ from services.gateway.api import (
     audit,
     batches,
     collections,
+    deliveries,
     deployments,
     examples,
     files,
@@ -19,6 +20,7 @@ from services.gateway.api import (
     sessions,
     usage,
     versions,
+    webhooks,
 )
 
 ROUTES: tuple[Route, ...] = (
@@ -35,6 +37,8 @@ ROUTES: tuple[Route, ...] = (
     *collections.ROUTES,
     *secrets.ROUTES,
     *keys.ROUTES,
+    *webhooks.ROUTES,
+    *deliveries.ROUTES,
     *usage.ROUTES,
     *audit.ROUTES,
     *node_types.ROUTES,

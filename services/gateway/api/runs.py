@@ -13,13 +13,14 @@ from libs.edge.run_events import RUN_HEADER, readable_run, stream_run
 from libs.events.broker import Unavailable
 from libs.events.log import Conflict
 from libs.events.managed import Mode
-from libs.events.run import Run, RunState, close, evolve, run_of
+from libs.events.run import Run, RunState, close, evolve, requested_audience, run_of
 from libs.events.run_events import Append, encode_event
 from libs.events.subjects import CANCEL, Kind, RunKey, answer_subject
 from services.gateway.acceptance import IDEMPOTENCY, Asked, SessionId, accept, callable_deployment
 from services.gateway.answers import finished, headers_of, read_run, read_state, standing
 from services.gateway.read_models.runs import RunQuery
 from services.gateway.state import Gateway
+from services.gateway.targets import CallbackUrl
 
 _CANCEL_TRIES = 50
 
@@ -34,6 +35,7 @@ class RunBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ] = {}
     mode: Mode | None = None
     metadata: Annotated[dict[str, Any], msgspec.Meta(description="Kept with the run and shown with it.")] = {}
+    callback_url: CallbackUrl | None = None
 
 
 class RunList(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +56,7 @@ async def start_run(call: Call[Gateway]) -> Reply | web.StreamResponse:
         session_id=body.session_id,
         tweaks=body.tweaks,
         metadata=body.metadata,
+        callback_url=body.callback_url,
     )
     mode = body.mode or deployment.mode
     accepted = await accept(call, caller, deployment, asked, waits=mode == "sync")
@@ -97,7 +100,7 @@ async def _cancel(app: Gateway, run: RunKey, by: str, address: str) -> RunState:
         if state.end is not None:
             raise Problem("conflict", "The run has already ended.", headers={RUN_HEADER: run.run_id})
         events = close(state, await _nodes(app, run, state), None, datetime.now(UTC))
-        append = Append(by=by, address=address, events=events)
+        append = Append(by=by, address=address, events=events, audience=requested_audience(state.requested))
         try:
             await app.log.append(run, Kind.ENDED, append, after=sequence)
         except Conflict:

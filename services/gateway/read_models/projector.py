@@ -1,4 +1,4 @@
-"""Keeps the runs table up with the log.
+"""Keeps a table up with the log.
 
 One stream is read by one gateway at a time: whoever holds its advisory lock, on the very connection that writes, so
 that a gateway which lost the lock cannot write. Rows and the position go into one transaction, so each message counts
@@ -15,19 +15,17 @@ import asyncio
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import asyncpg
 import structlog
 
 from libs.events.broker import Broker
 from libs.events.pull import Delivery
-from libs.events.subjects import ANY, kind_filter, stream_of
 from libs.events.tail import Tail
 from libs.runtime.postgres import Connection, Database
 from libs.runtime.sql import read_queries
-from services.gateway.read_models.rows import Row, read_rows
 
-READING = "runs"
 _ASK_SECONDS = 1.0
 _GATHER_SECONDS = 0.05
 _FULL = 500
@@ -39,15 +37,29 @@ AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, as
 log = structlog.get_logger()
 
 
-class Projector:
-    """Projects one stream. `run` lives until cancelled."""
+class Reading(Protocol):
+    """What is made of messages: a file, and a line in `services/gateway/read_models/__init__.py`."""
 
-    def __init__(self, broker: Broker, database: Database, shard: int) -> None:
+    name: str
+    """Under which its places are kept. A promise: under another name everything is read again."""
+
+    def streams(self, shards: int) -> dict[str, str]:
+        """The streams that it reads, each with the subjects of it."""
+
+    async def write(self, connection: Connection, deliveries: Sequence[Delivery]) -> None:
+        """Write what the messages of one stream say, in order, within a transaction."""
+
+
+class Projector:
+    """Does one reading of one stream. `run` lives until cancelled."""
+
+    def __init__(self, broker: Broker, database: Database, reading: Reading, stream: str, subjects: str) -> None:
         self._broker = broker
         self._database = database
-        self._shard = shard
-        self._stream = stream_of(shard)
-        self._sql = read_queries(Path(__file__).with_name("queries.sql"))
+        self._reading = reading
+        self._stream = stream
+        self._subjects = subjects
+        self._sql = read_queries(Path(__file__).with_name("positions.sql"))
 
     async def run(self) -> None:
         """Take the stream when it is free, project it, begin again when the connection breaks."""
@@ -67,12 +79,12 @@ class Projector:
         pool = self._database.pool
         if pool is None:
             return
-        lock = zlib.crc32(f"{READING}/{self._stream}".encode())
+        lock = zlib.crc32(f"{self._reading.name}/{self._stream}".encode())
         async with pool.acquire(timeout=5) as connection:
             if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", lock):
                 return
             try:
-                position = await connection.fetchval(self._sql["read_position"], READING, self._stream)
+                position = await connection.fetchval(self._sql["read_position"], self._reading.name, self._stream)
                 await self._follow(connection, position)
             finally:
                 if not connection.is_closed():
@@ -84,20 +96,11 @@ class Projector:
             if len(deliveries) < _FULL:
                 await asyncio.sleep(_GATHER_SECONDS)
 
-        filters = [kind_filter(self._shard, ANY)]
-        await Tail(self._broker, self._stream, filters, on_batch, after=position).run()
+        await Tail(self._broker, self._stream, [self._subjects], on_batch, after=position).run()
 
     async def _write(self, connection: Connection, deliveries: Sequence[Delivery]) -> None:
-        new, changed = read_rows(deliveries)
         async with connection.transaction():
             await connection.execute(self._sql["commit_without_waiting"])
-            if new:
-                await connection.execute(self._sql["insert_runs"], *_columns(new))
-            if changed:
-                rows = _columns(changed)
-                await connection.execute(self._sql["update_runs"], rows[0], rows[1], *rows[7:9], *rows[10:])
-            await connection.execute(self._sql["write_position"], READING, self._stream, deliveries[-1].sequence)
-
-
-def _columns(rows: Sequence[Row]) -> list[list[object]]:
-    return [[getattr(row, name) for row in rows] for name in Row.__struct_fields__]
+            await self._reading.write(connection, deliveries)
+            place = deliveries[-1].sequence
+            await connection.execute(self._sql["write_position"], self._reading.name, self._stream, place)

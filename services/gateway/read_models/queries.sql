@@ -15,20 +15,6 @@ FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $
   AS new (workspace, id, status, error_code, finished_at, duration_seconds, input_tokens, output_tokens, cost_usd)
 WHERE runs.workspace = new.workspace AND runs.id = new.id AND runs.finished_at IS NULL;
 
--- name: read_position
-INSERT INTO positions (reading, stream, sequence) VALUES ($1, $2, 0)
-ON CONFLICT (reading, stream) DO UPDATE SET reading = excluded.reading
-RETURNING sequence;
-
--- name: write_position
-UPDATE positions SET sequence = $3 WHERE reading = $1 AND stream = $2;
-
--- name: list_positions
-SELECT stream, sequence FROM positions WHERE reading = $1;
-
--- name: commit_without_waiting
-SET LOCAL synchronous_commit = off;
-
 -- name: find_runs
 -- Status by status, each in the order of an index that begins with what is asked for, and merged: one set of indexes
 -- serves with and without a status, and a page costs the same whatever is rare among a million runs.

@@ -17,16 +17,14 @@ from libs.edge.problems import Problem
 from libs.events.log import EventLog
 from libs.events.run import Run, Status, fold, run_of
 from libs.events.subjects import RunKey, stream_of
-from libs.events.topology import api
 from libs.runtime.postgres import Database
 from libs.runtime.sql import read_queries
 from services.gateway.paging import PageQuery, cut
-from services.gateway.read_models.projector import READING
+from services.gateway.read_models.catching_up import catch_up
+from services.gateway.read_models.run_rows import READING
 
 STATUSES: tuple[Status, ...] = get_args(Status)
 
-_WAIT_SECONDS = 1.0
-_LOOK_SECONDS = 0.01
 _BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 _END = datetime(9999, 12, 31, tzinfo=UTC)
 
@@ -42,14 +40,6 @@ class RunQuery(PageQuery, frozen=True, kw_only=True):
     session_id: str | None = None
     since: Annotated[datetime, msgspec.Meta(tz=True, description="Not before this time.")] | None = None
     until: Annotated[datetime, msgspec.Meta(tz=True, description="Before this time.")] | None = None
-
-
-class _State(msgspec.Struct, frozen=True):
-    last_seq: int = 0
-
-
-class _StreamInfo(msgspec.Struct, frozen=True):
-    state: _State = _State()
 
 
 class RunTable:
@@ -77,25 +67,14 @@ class RunTable:
         if pool is None:
             raise Problem("unavailable", "The runs table is not there yet; runs themselves are.")
         try:
-            await self._catch_up(pool)
+            streams = [stream_of(shard) for shard in range(self._log.shards)]
+            await catch_up(self._log.broker, pool, READING, streams)
             return await pool.fetch(self._sql[name], *arguments)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
             raise Problem("unavailable", "The runs table cannot be read now; runs themselves go on.") from None
 
     async def _read(self, run: RunKey) -> Run:
         return run_of(fold([message.payload for message in await self._log.read(run)]))
-
-    async def _catch_up(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
-        names = [stream_of(shard) for shard in range(self._log.shards)]
-        infos = await asyncio.gather(*[api(self._log.broker, f"STREAM.INFO.{n}", {}, _StreamInfo) for n in names])
-        wanted = {name: info.state.last_seq for name, info in zip(names, infos, strict=True)}
-        deadline = asyncio.get_running_loop().time() + _WAIT_SECONDS
-        while asyncio.get_running_loop().time() < deadline:
-            rows = await pool.fetch(self._sql["list_positions"], READING)
-            reached = {row["stream"]: row["sequence"] for row in rows}
-            if all(reached.get(name, 0) >= sequence for name, sequence in wanted.items()):
-                return
-            await asyncio.sleep(_LOOK_SECONDS)
 
 
 def search(workspace: str, query: RunQuery, deployments: Sequence[str] = ()) -> tuple[Any, ...]:

@@ -1,0 +1,209 @@
+"""Sees deliveries to their end: an attempt now, or a timer for a later one; what came of it is stored, then forgotten.
+
+What a delivery waits for lies in the log at every moment: its run's message, or its timer, is acknowledged only when
+the attempt is recorded and the next one is set. An attempt that takes long is not waited for: a timer is set that comes
+after it, so that it is made again if this process dies, and its outcome puts that timer right.
+"""
+
+import asyncio
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import structlog
+from libs.events.timers import cancel_timer, set_timer
+from prometheus_client import Counter, Gauge, Histogram
+
+from libs.events.broker import Broker
+from libs.events.deliveries import KIND, Attempted, Delivery, Dropped, Queued, encode_delivery
+from libs.events.deliveries import Channel as ChannelName
+from libs.events.log import EventLog
+from libs.runtime.ids import new_id
+from services.notifier.channels import Channel, Outcome, Story
+from services.notifier.endpoints import TEST, Endpoints
+from services.notifier.lanes import Lane, Lanes
+from services.notifier.recorder import Recorder
+from services.notifier.retries import next_attempt
+from services.notifier.stories import Untold, read_story
+
+_GUARD_AFTER_SECONDS = 0.25
+_GUARD_SECONDS = 60.0
+"""Longer than any attempt takes: when a guard is due the attempt that it guards is over, or its process is."""
+
+_MAX_UNDER_WAY = 4096
+_BUSY_SECONDS = 5.0
+
+_outcomes = Counter("headgate_deliveries_total", "Attempts at deliveries that ended.", ["channel", "outcome"])
+_seconds = Histogram(
+    "headgate_delivery_attempt_duration_seconds",
+    "How long receivers took to answer, or not to.",
+    ["channel"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20),
+)
+_active = Gauge("headgate_delivery_attempts_active", "Attempts at deliveries under way now.")
+
+log = structlog.get_logger()
+
+
+class Attempt:
+    """One attempt under way, and whether a timer stands behind it."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        self.delivery = delivery
+        self.timer = asyncio.Lock()
+        """Held by whoever sets or removes the delivery's timer: the attempt's end has the last word."""
+        self.guarded = False
+        self.over = False
+
+
+class Deliverer:
+    """Makes attempts. `take` is called for a delivery as often as it comes, from wherever it comes."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        event_log: EventLog,
+        channels: Mapping[ChannelName, Channel],
+        endpoints: Endpoints,
+        schedule: Sequence[float],
+    ) -> None:
+        self._broker = broker
+        self._log = event_log
+        self._channels = channels
+        self._endpoints = endpoints
+        self._schedule = schedule
+        self._recorder = Recorder(broker)
+        self._lanes = Lanes()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def take(self, delivery: Delivery, story: Story | None = None) -> None:
+        """Make an attempt, or see that one is made later; returns when whichever it is lies in the log.
+
+        Without a `story` it is read. Unavailable when the log cannot be reached: the delivery then comes again.
+        """
+        closed = self._endpoints.closed(delivery)
+        if closed is not None:
+            await self._drop(delivery, closed)
+            return
+        channel = self._channels[delivery.channel]
+        lane = self._lanes.get(f"{delivery.channel} {channel.lane(delivery)}")
+        if len(self._tasks) >= _MAX_UNDER_WAY:
+            await self._put_off(delivery, _BUSY_SECONDS * (1 + random.random()))
+        elif await lane.enter():
+            await self._guard(self._begin(channel, lane, delivery, story))
+        else:
+            await self._put_off(delivery, lane.turn(asyncio.get_running_loop().time()))
+
+    async def take_all(self, told: Iterable[tuple[Delivery, Story]]) -> None:
+        """Take several side by side. Raises what one of them raised, after all are through."""
+        taken = await asyncio.gather(*[self.take(*each) for each in told], return_exceptions=True)
+        for failure in taken:
+            if failure is not None:
+                raise failure
+
+    async def close(self, seconds: float) -> None:
+        """Give the attempts under way time to end; those that do not are made again elsewhere."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+        for task in self._tasks:
+            task.cancel()
+
+    def _begin(
+        self, channel: Channel, lane: Lane, delivery: Delivery, story: Story | None
+    ) -> tuple[Attempt, Lane, asyncio.Task[None]]:
+        attempt = Attempt(delivery)
+        task = asyncio.create_task(self._attempt(attempt, channel, lane, story))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        _active.set(len(self._tasks))
+        return attempt, lane, task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        _active.set(len(self._tasks))
+        if not task.cancelled() and task.exception() is not None:
+            # Whoever waited has it too; who did not has a timer.
+            log.warning("attempt not recorded", reason=type(task.exception()).__name__)
+
+    async def _guard(self, begun: tuple[Attempt, Lane, asyncio.Task[None]]) -> None:
+        """Wait for the attempt's end, or until a timer stands behind it."""
+        attempt, lane, task = begun
+        await asyncio.wait((task,), timeout=_GUARD_AFTER_SECONDS)
+        if not task.done():
+            lane.late()
+            async with attempt.timer:
+                if not attempt.over:
+                    await self._set_timer(attempt.delivery, datetime.now(UTC) + timedelta(seconds=_GUARD_SECONDS))
+                    attempt.guarded = True
+                    return
+        await task
+
+    async def _attempt(self, attempt: Attempt, channel: Channel, lane: Lane, story: Story | None) -> None:
+        loop = asyncio.get_running_loop()
+        began, outcome = loop.time(), Outcome(delivered=False)
+        try:
+            outcome = await self._send(attempt.delivery, channel, story)
+        finally:
+            elapsed = loop.time() - began
+            lane.leave(elapsed, well=outcome.delivered)
+        await self._settle(attempt, outcome, elapsed)
+
+    async def _send(self, delivery: Delivery, channel: Channel, story: Story | None) -> Outcome:
+        try:
+            if story is None and delivery.run_id and delivery.event != TEST:
+                story = await read_story(self._log, delivery)
+            return await channel.send(delivery, channel.compose(delivery, story))
+        except Untold:
+            return Outcome(delivered=False, error="the log has no such event", final=True)
+
+    async def _settle(self, attempt: Attempt, outcome: Outcome, elapsed: float) -> None:
+        """Set the next timer, or remove the one that stands; then record what came of the attempt."""
+        now, before = datetime.now(UTC), attempt.delivery
+        delivery = msgspec.structs.replace(before, attempts=before.attempts + 1, waits=0)
+        next_at = next_attempt(self._schedule, delivery.attempts, outcome, now, random.random())
+        if delivery.event == TEST:
+            next_at = None
+        await self._endpoints.after(delivery, outcome, now)
+        async with attempt.timer:
+            attempt.over = True
+            if next_at is not None:
+                await self._set_timer(delivery, next_at)
+            elif attempt.guarded or delivery.asked_for:
+                await cancel_timer(self._broker, KIND, delivery.id)
+        fact = Attempted(
+            at=now,
+            id=new_id("att"),
+            delivery=delivery,
+            number=delivery.attempts,
+            outcome="delivered" if outcome.delivered else "failed",
+            status=outcome.status,
+            latency_seconds=round(elapsed, 6),
+            answer=outcome.answer,
+            error=outcome.error,
+            next_at=next_at,
+        )
+        await self._recorder.record(delivery.workspace, fact)
+        _outcomes.labels(delivery.channel, _outcome(outcome, next_at)).inc()
+        _seconds.labels(delivery.channel).observe(elapsed)
+
+    async def _put_off(self, delivery: Delivery, seconds: float) -> None:
+        """Have it come again when there may be room; of this people hear once."""
+        now = datetime.now(UTC)
+        next_at = now + timedelta(seconds=seconds)
+        await self._set_timer(msgspec.structs.replace(delivery, waits=delivery.waits + 1), next_at)
+        if not delivery.waits:
+            await self._recorder.record(delivery.workspace, Queued(at=now, delivery=delivery, next_at=next_at))
+
+    async def _drop(self, delivery: Delivery, reason: str) -> None:
+        fact = Dropped(at=datetime.now(UTC), delivery=delivery, reason=reason)
+        await self._recorder.record(delivery.workspace, fact)
+
+    async def _set_timer(self, delivery: Delivery, at: datetime) -> None:
+        await set_timer(self._broker, KIND, delivery.id, at, encode_delivery(delivery))
+
+
+def _outcome(outcome: Outcome, next_at: datetime | None) -> str:
+    if outcome.delivered:
+        return "delivered"
+    return "given_up" if next_at is None else "failed"

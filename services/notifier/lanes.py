@@ -1,0 +1,105 @@
+"""Lanes: how many attempts a receiver may have under way, so that a slow or dead one takes nothing from the others.
+
+Like a TCP connection, a lane begins with one attempt at a time, takes more while they go well, and halves what it
+takes when one fails or is slow. Who finds no place is told when its turn will be by the lane's own speed, and comes
+back then from a timer, not from memory: a receiver that hangs holds one attempt, and nobody's queue.
+"""
+
+import asyncio
+from collections import OrderedDict, deque
+
+_MAX_WINDOW = 64
+_SLOW_SECONDS = 2.0
+_PATIENCE_SECONDS = 0.25
+_WEIGHT = 0.2
+"""Of the newest latency in the moving average."""
+
+_MIN_TURN_SECONDS = 1.0
+_MAX_TURN_SECONDS = 3600.0
+_KEPT = 10_000
+
+
+class Lane:
+    """One receiver. Times are seconds of the event loop's clock."""
+
+    def __init__(self) -> None:
+        self.window = 1.0
+        self.under_way = 0
+        self._latency = 0.05
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._last_turn = 0.0
+        self._troubled = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is lost by forgetting it."""
+        return not self.under_way and not self._waiting and not self._troubled
+
+    async def enter(self) -> bool:
+        """Take a place, or False: there is none, and none will soon be. Who entered leaves."""
+        if self._free():
+            self.under_way += 1
+            return True
+        if self._troubled:
+            return False
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await place
+        except BaseException as error:
+            self._waiting = deque(each for each in self._waiting if each is not place)
+            if place.done() and not place.cancelled():
+                self._pass_on()
+            if isinstance(error, TimeoutError):
+                return False
+            raise
+        return True
+
+    def late(self) -> None:
+        """An attempt under way takes long: others need not wait for it."""
+        self._troubled = True
+
+    def leave(self, seconds: float, *, well: bool) -> None:
+        """Give the place back after an attempt of `seconds`."""
+        self._latency += _WEIGHT * (seconds - self._latency)
+        self._troubled = not well or seconds > _SLOW_SECONDS
+        self.window = max(1.0, self.window / 2) if self._troubled else min(self.window + 1.0, _MAX_WINDOW)
+        self._pass_on()
+
+    def turn(self, now: float) -> float:
+        """In how many seconds one that found no place may come back: each after the one before it."""
+        after = self._last_turn + self._latency / self.window
+        self._last_turn = min(max(now + _MIN_TURN_SECONDS, after), now + _MAX_TURN_SECONDS)
+        return self._last_turn - now
+
+    def _free(self) -> bool:
+        return self.under_way < int(self.window)
+
+    def _pass_on(self) -> None:
+        """One left: its place, and those that the window has gained, go to who waits."""
+        self.under_way -= 1
+        while self._waiting and self._free():
+            place = self._waiting.popleft()
+            if not place.done():
+                self.under_way += 1
+                place.set_result(None)
+
+
+class Lanes:
+    """The lanes of a process by name; those in trouble or in use are kept, of the others the 10,000 used last."""
+
+    def __init__(self) -> None:
+        self._lanes: OrderedDict[str, Lane] = OrderedDict()
+
+    def get(self, name: str) -> Lane:
+        """The lane of that name."""
+        lane = self._lanes.setdefault(name, Lane())
+        self._lanes.move_to_end(name)
+        if len(self._lanes) > _KEPT:
+            oldest, idle = next(iter(self._lanes.items()))
+            if idle.idle:
+                del self._lanes[oldest]
+            else:
+                self._lanes.move_to_end(oldest)
+        return lane

@@ -1,0 +1,135 @@
+"""Where deliveries come from: ends of runs, steps of runs where somebody wants those, and timers that came due.
+
+Each is a durable consumer that the notifiers share; a message is acknowledged when every delivery that follows from it
+lies in the log. Steps are read only while a webhook asks for them, from the time of the first that did: nearly every
+installation is spared a message for every step of every run.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from libs.events.timers import due_timers, keep_sweeping
+
+from libs.events.backfills import KIND as BACKFILL
+from libs.events.broker import Broker
+from libs.events.deliveries import KIND, decode_delivery
+from libs.events.log import EventLog
+from libs.events.pull import Delivery as Message
+from libs.events.run_events import decode_append
+from libs.events.subjects import Kind, kind_filter, parse_run_subject, stream_of
+from libs.events.worker import Handler, Subscription, Worker, remove_consumer
+from services.notifier.backfill import Backfill
+from services.notifier.deliverer import Deliverer
+from services.notifier.matching import deliveries_of, may_match
+from services.notifier.stories import requested_of, story_of
+from services.notifier.subscribers import Subscribers
+
+ENDS = "notifier-ends"
+STEPS = "notifier-steps"
+DUE = "notifier-due"
+BACKFILLS = "notifier-backfills"
+"""Names of consumers. Promises: renaming one tells everything again."""
+
+_LEASE_SECONDS = 30.0
+_ROOM = 256
+"""Messages that one consumer may have in hand here; a quarter of a second is the longest that one is kept for a slow
+receiver, so this many dead receivers delay the others by no more than that."""
+
+_BEFORE = timedelta(minutes=1)
+
+log = structlog.get_logger()
+
+
+class Sources:
+    """The handlers of what a notifier consumes."""
+
+    def __init__(self, event_log: EventLog, subscribers: Subscribers, deliverer: Deliverer) -> None:
+        self._log = event_log
+        self._subscribers = subscribers
+        self._deliverer = deliverer
+
+    async def on_appended(self, message: Message) -> None:
+        """Deliver what an append of a run says, to everybody who wants to hear of it."""
+        run, _ = parse_run_subject(message.subject)
+        shelf = self._subscribers.shelf(run.workspace)
+        if not may_match(message.payload, shelf):
+            return
+        requested = await requested_of(self._log, run)
+        told = deliveries_of(run.workspace, run.run_id, requested.data, decode_append(message.payload), shelf)
+        await self._deliverer.take_all((each.delivery, story_of(requested, each.event)) for each in told)
+
+    async def on_due(self, message: Message) -> None:
+        """Take a delivery up again."""
+        await self._deliverer.take(decode_delivery(message.payload))
+
+
+@asynccontextmanager
+async def consuming(
+    broker: Broker,
+    event_log: EventLog,
+    subscribers: Subscribers,
+    deliverer: Deliverer,
+    stopping: asyncio.Event,
+    drain_seconds: float,
+) -> AsyncIterator[list[Worker]]:
+    """Consume for as long as the context is open; gives the workers that have to run for the notifier to be ready."""
+    sources = Sources(event_log, subscribers, deliverer)
+    backfill = Backfill(broker, event_log, subscribers, deliverer)
+    due, backfills = due_timers(KIND, DUE, _LEASE_SECONDS), due_timers(BACKFILL, BACKFILLS, _LEASE_SECONDS)
+    workers = [_worker(broker, _of_runs(shard, ENDS, Kind.ENDED), sources.on_appended) for shard in _shards(event_log)]
+    workers += [_worker(broker, due, sources.on_due), _worker(broker, backfills, backfill.on_due, room=4)]
+    async with asyncio.TaskGroup() as group:
+        kept = [group.create_task(keep_sweeping(broker, each)) for each in (due, backfills)]
+        kept.append(group.create_task(_steps(broker, event_log, subscribers, sources, drain_seconds)))
+        for worker in workers:
+            group.create_task(worker.run(stopping, drain_seconds))
+        try:
+            yield workers
+        finally:
+            stopping.set()
+            for task in kept:
+                task.cancel()
+
+
+async def _steps(
+    broker: Broker, event_log: EventLog, subscribers: Subscribers, sources: Sources, drain_seconds: float
+) -> None:
+    """Consume steps while somebody wants them, until cancelled; where nobody does the consumers are taken away."""
+    while True:
+        await subscribers.until_steps(wanted=True)
+        since = (subscribers.steps_since or datetime.now(UTC)) - _BEFORE
+        subscriptions = [_of_runs(shard, STEPS, Kind.PROGRESS, since) for shard in _shards(event_log)]
+        log.info("steps of runs are wanted", since=since.isoformat())
+        enough = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            for subscription in subscriptions:
+                group.create_task(_worker(broker, subscription, sources.on_appended).run(enough, drain_seconds))
+            await subscribers.until_steps(wanted=False)
+            enough.set()
+        for subscription in subscriptions:
+            await remove_consumer(broker, subscription)
+
+
+def _of_runs(shard: int, durable: str, kind: Kind, since: datetime | None = None) -> Subscription:
+    return Subscription(
+        stream=stream_of(shard),
+        durable=durable,
+        filter=kind_filter(shard, kind),
+        lease_seconds=_LEASE_SECONDS,
+        since=since,
+    )
+
+
+def _worker(broker: Broker, subscription: Subscription, handler: Handler, room: int = _ROOM) -> Worker:
+    def free() -> int:
+        return room - found.busy
+
+    found = Worker(broker, subscription, handler, free)
+    return found
+
+
+def _shards(event_log: EventLog) -> range:
+    return range(event_log.shards)
