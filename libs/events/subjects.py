@@ -8,6 +8,8 @@
     cch.<workspace>.<answer>                   answers that may be given again, for a while, in stream CACHE
     dlv.<workspace>                            what became of deliveries, in stream DELIVERIES
     hlt.<workspace>.<webhook>                  since when a webhook fails, in stream ENDPOINTS
+    tmr.at.<kind>.<timer>                      what is to come due at its time, in stream TIMERS
+    tmr.due.<kind>.<timer>                     the same once it is due, put there by the server
     dead.<consumer>.<subject…>                 what no handler could take, in stream DEAD_LETTERS
     ans.<gateway>.<run>                        core: the end of a run, for the gateway that waits for it
     cmd.cancel                                 core: a run was cancelled; executors stop working on it
@@ -29,6 +31,7 @@ DEAD_LETTERS = "DEAD_LETTERS"
 LEDGERS = "LEDGERS"
 SESSIONS = "SESSIONS"
 CACHE = "CACHE"
+TIMERS = "TIMERS"
 DELIVERIES = "DELIVERIES"
 ENDPOINTS = "ENDPOINTS"
 CANCEL = "cmd.cancel"
@@ -138,6 +141,27 @@ def parse_delivery_subject(subject: str) -> str:
 def endpoint_subject(workspace: str, webhook_id: str) -> str:
     """Where it lies how a webhook's address does."""
     return f"hlt.{_token(workspace)}.{_token(webhook_id)}"
+
+
+def timer_subject(kind: str, timer_id: str) -> str:
+    """Where a timer lies until it is due; there is one for an id, for the server keeps one message on it."""
+    return f"tmr.at.{_token(kind)}.{_token(timer_id)}"
+
+
+def due_subject(kind: str, timer_id: str) -> str:
+    """Where a timer lies once it is due."""
+    return f"tmr.due.{_token(kind)}.{_token(timer_id)}"
+
+
+def due_filter(kind: str) -> str:
+    """All timers of one kind that are due."""
+    return f"tmr.due.{_token(kind)}.>"
+
+
+def parse_due_subject(subject: str) -> tuple[str, str]:
+    """The kind and the id in a `tmr.due.` subject."""
+    _, _, kind, timer_id = subject.split(".")
+    return kind, timer_id
 
 
 def dead_subject(consumer: str, subject: str) -> str:

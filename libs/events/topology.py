@@ -20,6 +20,7 @@ from libs.events.subjects import (
     LEDGERS,
     MANAGEMENT,
     SESSIONS,
+    TIMERS,
     stream_of,
 )
 
@@ -82,12 +83,13 @@ def dead_letter_stream(replicas: int) -> dict[str, Any]:
 
 
 def register_streams(replicas: int) -> list[dict[str, Any]]:
-    """Streams whose last message of a subject is all that counts: ledgers, sessions, how endpoints do, kept answers."""
+    """Streams whose last message of a subject is all that counts: ledgers, sessions, kept answers, timers …"""
     return [
         {**_register(LEDGERS, "adm.*", replicas), "max_age": 0},
         {**_register(SESSIONS, "ses.*.*.*", replicas), "max_age": 400 * _DAY_NS},
         {**_register(ENDPOINTS, "hlt.*.*", replicas), "max_age": 400 * _DAY_NS},
         {**_register(CACHE, "cch.*.*", replicas), "max_age": _DAY_NS, "allow_msg_ttl": True},
+        {**_register(TIMERS, "tmr.*.*.*", replicas), "allow_msg_ttl": True, "allow_msg_schedules": True},
     ]
 
 

@@ -34,7 +34,7 @@ async def streams(broker: Broker) -> dict[str, dict[str, Any]]:
     return {stream["config"]["name"]: stream["config"] for stream in listed["streams"]}
 
 
-OTHERS = {"MANAGEMENT", "DEAD_LETTERS", "LEDGERS", "SESSIONS", "CACHE"}
+OTHERS = {"MANAGEMENT", "DELIVERIES", "DEAD_LETTERS", "LEDGERS", "SESSIONS", "ENDPOINTS", "CACHE", "TIMERS"}
 
 
 async def test_a_new_log_has_the_streams_that_were_asked_for(bare: Broker) -> None:
