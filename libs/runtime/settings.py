@@ -49,6 +49,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a stopping process may finish what it holds before it hands it over."""
     delivery_schedule: str = ""
     """The pause before each attempt at a delivery, comma-separated seconds; empty: ten attempts over 75 hours."""
+    delivery_timeout_seconds: float = 15.0
+    """How long a receiver may take to answer one attempt."""
     webhook_failing_seconds: float = 5 * 86_400.0
     """How long a webhook's address may fail, without a success between, before the webhook is disabled."""
     egress_allow: str = ""

@@ -47,7 +47,7 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
         app = _application(Edge(app=reader, callers=callers, max_body_bytes=settings.max_body_bytes), readiness)
         async with (
             listen(app, settings.host, settings.port, drain_seconds=1.0, malformed=malformed),
-            consuming(broker, log, subscribers, deliverer, stopping, settings.drain_seconds) as workers,
+            consuming(broker, log, subscribers, deliverer, settings, stopping) as workers,
         ):
             readiness.require("consumers", lambda: all(worker.pull is not None for worker in workers))
             try:
@@ -67,11 +67,12 @@ def _deliverer(
         broker,
         log,
         {
-            "webhook": WebhookChannel(egress, subscribers, master),
-            "callback": CallbackChannel(egress, master),
+            "webhook": WebhookChannel(egress, subscribers, master, settings.delivery_timeout_seconds),
+            "callback": CallbackChannel(egress, master, settings.delivery_timeout_seconds),
         },
         Endpoints(broker, subscribers, settings.webhook_failing_seconds, settings.instance),
         read_schedule(settings.delivery_schedule),
+        guard_seconds=settings.delivery_timeout_seconds + settings.lease_seconds,
     )
 
 

@@ -12,13 +12,13 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import structlog
-from libs.events.timers import cancel_timer, set_timer
 from prometheus_client import Counter, Gauge, Histogram
 
 from libs.events.broker import Broker
 from libs.events.deliveries import KIND, Attempted, Delivery, Dropped, Queued, encode_delivery
 from libs.events.deliveries import Channel as ChannelName
 from libs.events.log import EventLog
+from libs.events.timers import cancel_timer, set_timer
 from libs.runtime.ids import new_id
 from services.notifier.channels import Channel, Outcome, Story
 from services.notifier.endpoints import TEST, Endpoints
@@ -28,9 +28,6 @@ from services.notifier.retries import next_attempt
 from services.notifier.stories import Untold, read_story
 
 _GUARD_AFTER_SECONDS = 0.25
-_GUARD_SECONDS = 60.0
-"""Longer than any attempt takes: when a guard is due the attempt that it guards is over, or its process is."""
-
 _MAX_UNDER_WAY = 4096
 _BUSY_SECONDS = 5.0
 
@@ -58,7 +55,11 @@ class Attempt:
 
 
 class Deliverer:
-    """Makes attempts. `take` is called for a delivery as often as it comes, from wherever it comes."""
+    """Makes attempts. `take` is called for a delivery as often as it comes, from wherever it comes.
+
+    `guard_seconds` is longer than any attempt takes: when a guard is due, the attempt that it guards is over, or the
+    process is that made it.
+    """
 
     def __init__(
         self,
@@ -67,12 +68,14 @@ class Deliverer:
         channels: Mapping[ChannelName, Channel],
         endpoints: Endpoints,
         schedule: Sequence[float],
+        guard_seconds: float,
     ) -> None:
         self._broker = broker
         self._log = event_log
         self._channels = channels
         self._endpoints = endpoints
         self._schedule = schedule
+        self._guard_seconds = guard_seconds
         self._recorder = Recorder(broker)
         self._lanes = Lanes()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -134,7 +137,7 @@ class Deliverer:
             lane.late()
             async with attempt.timer:
                 if not attempt.over:
-                    await self._set_timer(attempt.delivery, datetime.now(UTC) + timedelta(seconds=_GUARD_SECONDS))
+                    await self._set_timer(attempt.delivery, datetime.now(UTC) + timedelta(seconds=self._guard_seconds))
                     attempt.guarded = True
                     return
         await task

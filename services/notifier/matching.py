@@ -37,6 +37,8 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
 
     delivery: Delivery
     event: RunEvent
+    templated: bool = False
+    """Whether the target is a template still: a deployment's email reads the run."""
 
 
 def may_match(payload: bytes, shelf: Shelf | None) -> bool:
@@ -50,7 +52,7 @@ def deliveries_of(
     """What is to be told, to whom, of the events in an append."""
     found: dict[str, Told] = {}
     for event in append.events:
-        for target, name in _targets(event, requested, append, shelf):
+        for target, name, templated in _targets(event, requested, append, shelf):
             delivery = Delivery(
                 id=delivery_id(workspace, target, run_id, event.seq, name),
                 workspace=workspace,
@@ -62,7 +64,7 @@ def deliveries_of(
                 run_id=run_id,
                 seq=event.seq,
             )
-            found.setdefault(delivery.id, Told(delivery=delivery, event=event))
+            found.setdefault(delivery.id, Told(delivery=delivery, event=event, templated=templated))
     return list(found.values())
 
 
@@ -91,15 +93,18 @@ def wants(webhook: Webhook, name: str, requested: RequestedData) -> bool:
 
 def _targets(
     event: RunEvent, requested: RequestedData, append: Append, shelf: Shelf | None
-) -> Iterator[tuple[Target, str]]:
+) -> Iterator[tuple[Target, str, bool]]:
     name = event_name(event)
     if name is None:
         return
     for webhook in shelf.webhooks.values() if shelf else ():
         if webhook.active and event.at >= webhook.created_at - _SKEW and wants(webhook, name, requested):
-            yield ToWebhook(webhook_id=webhook.id), name
+            yield ToWebhook(webhook_id=webhook.id), name, False
     if isinstance(event, RunCompleted | RunFailed | RunCancelled):
-        yield from ((target, RUN_ENDED) for target in _audience(requested, append, shelf))
+        yield from ((target, RUN_ENDED, False) for target in _audience(requested, append, shelf))
+        deployment = shelf.deployments.get(requested.deployment_id) if shelf else None
+        if deployment is not None and deployment.email is not None:
+            yield ToEmail(to=deployment.email.to, subject=deployment.email.subject), RUN_ENDED, True
 
 
 def _audience(requested: RequestedData, append: Append, shelf: Shelf | None) -> Iterable[Target]:
@@ -110,5 +115,3 @@ def _audience(requested: RequestedData, append: Append, shelf: Shelf | None) -> 
         yield from (ToEmail(to=mail.to, subject=mail.subject) for mail in append.audience.emails)
     if deployment is not None and deployment.callback_url:
         yield ToCallback(url=deployment.callback_url)
-    if deployment is not None and deployment.email:
-        yield ToEmail(to=deployment.email.to, subject=deployment.email.subject)

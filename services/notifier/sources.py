@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import structlog
-from libs.events.timers import due_timers, keep_sweeping
 
 from libs.events.backfills import KIND as BACKFILL
 from libs.events.broker import Broker
@@ -20,9 +19,12 @@ from libs.events.log import EventLog
 from libs.events.pull import Delivery as Message
 from libs.events.run_events import decode_append
 from libs.events.subjects import Kind, kind_filter, parse_run_subject, stream_of
+from libs.events.timers import due_timers, keep_sweeping
 from libs.events.worker import Handler, Subscription, Worker, remove_consumer
+from libs.runtime.settings import Settings
 from services.notifier.backfill import Backfill
 from services.notifier.deliverer import Deliverer
+from services.notifier.filling import filled
 from services.notifier.matching import deliveries_of, may_match
 from services.notifier.stories import requested_of, story_of
 from services.notifier.subscribers import Subscribers
@@ -33,7 +35,6 @@ DUE = "notifier-due"
 BACKFILLS = "notifier-backfills"
 """Names of consumers. Promises: renaming one tells everything again."""
 
-_LEASE_SECONDS = 30.0
 _ROOM = 256
 """Messages that one consumer may have in hand here; a quarter of a second is the longest that one is kept for a slow
 receiver, so this many dead receivers delay the others by no more than that."""
@@ -59,7 +60,9 @@ class Sources:
             return
         requested = await requested_of(self._log, run)
         told = deliveries_of(run.workspace, run.run_id, requested.data, decode_append(message.payload), shelf)
-        await self._deliverer.take_all((each.delivery, story_of(requested, each.event)) for each in told)
+        filled_in = [await filled(self._log, t.delivery) if t.templated else t.delivery for t in told]
+        stories = [story_of(requested, each.event) for each in told]
+        await self._deliverer.take_all(zip(filled_in, stories, strict=True))
 
     async def on_due(self, message: Message) -> None:
         """Take a delivery up again."""
@@ -72,20 +75,22 @@ async def consuming(
     event_log: EventLog,
     subscribers: Subscribers,
     deliverer: Deliverer,
+    settings: Settings,
     stopping: asyncio.Event,
-    drain_seconds: float,
 ) -> AsyncIterator[list[Worker]]:
     """Consume for as long as the context is open; gives the workers that have to run for the notifier to be ready."""
     sources = Sources(event_log, subscribers, deliverer)
     backfill = Backfill(broker, event_log, subscribers, deliverer)
-    due, backfills = due_timers(KIND, DUE, _LEASE_SECONDS), due_timers(BACKFILL, BACKFILLS, _LEASE_SECONDS)
-    workers = [_worker(broker, _of_runs(shard, ENDS, Kind.ENDED), sources.on_appended) for shard in _shards(event_log)]
+    lease = settings.lease_seconds
+    due, backfills = due_timers(KIND, DUE, lease), due_timers(BACKFILL, BACKFILLS, lease)
+    ends = [_of_runs(shard, ENDS, Kind.ENDED, lease) for shard in _shards(event_log)]
+    workers = [_worker(broker, subscription, sources.on_appended) for subscription in ends]
     workers += [_worker(broker, due, sources.on_due), _worker(broker, backfills, backfill.on_due, room=4)]
     async with asyncio.TaskGroup() as group:
         kept = [group.create_task(keep_sweeping(broker, each)) for each in (due, backfills)]
-        kept.append(group.create_task(_steps(broker, event_log, subscribers, sources, drain_seconds)))
+        kept.append(group.create_task(_steps(broker, event_log, subscribers, sources, settings)))
         for worker in workers:
-            group.create_task(worker.run(stopping, drain_seconds))
+            group.create_task(worker.run(stopping, settings.drain_seconds))
         try:
             yield workers
         finally:
@@ -95,30 +100,34 @@ async def consuming(
 
 
 async def _steps(
-    broker: Broker, event_log: EventLog, subscribers: Subscribers, sources: Sources, drain_seconds: float
+    broker: Broker, event_log: EventLog, subscribers: Subscribers, sources: Sources, settings: Settings
 ) -> None:
     """Consume steps while somebody wants them, until cancelled; where nobody does the consumers are taken away."""
     while True:
         await subscribers.until_steps(wanted=True)
         since = (subscribers.steps_since or datetime.now(UTC)) - _BEFORE
-        subscriptions = [_of_runs(shard, STEPS, Kind.PROGRESS, since) for shard in _shards(event_log)]
+        subscriptions = [
+            _of_runs(shard, STEPS, Kind.PROGRESS, settings.lease_seconds, since) for shard in _shards(event_log)
+        ]
         log.info("steps of runs are wanted", since=since.isoformat())
         enough = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             for subscription in subscriptions:
-                group.create_task(_worker(broker, subscription, sources.on_appended).run(enough, drain_seconds))
+                group.create_task(
+                    _worker(broker, subscription, sources.on_appended).run(enough, settings.drain_seconds)
+                )
             await subscribers.until_steps(wanted=False)
             enough.set()
         for subscription in subscriptions:
             await remove_consumer(broker, subscription)
 
 
-def _of_runs(shard: int, durable: str, kind: Kind, since: datetime | None = None) -> Subscription:
+def _of_runs(shard: int, durable: str, kind: Kind, lease_seconds: float, since: datetime | None = None) -> Subscription:
     return Subscription(
         stream=stream_of(shard),
         durable=durable,
         filter=kind_filter(shard, kind),
-        lease_seconds=_LEASE_SECONDS,
+        lease_seconds=lease_seconds,
         since=since,
     )
 

@@ -52,12 +52,16 @@ async def test_rights_add_up_and_do_not_imply_each_other(caller: Caller) -> None
 MAKES_ITS_OWN = ("PUT", "/v1/secrets/{name}")
 """A name is the workspace's own: whatever another one has by it, this makes one's own."""
 
+WEBHOOK = {"url": "http://127.0.0.1:9/", "events": ["flow_completed"]}
+
 BODIES: dict[tuple[str, str], Any] = {
     ("PUT", "/v1/flows/{flow_id}"): {**greeter(), "description": "hijacked"},
     ("PATCH", "/v1/deployments/{deployment_id}"): {"name": "hijacked"},
     ("POST", "/v1/deployments/{deployment_id}/runs"): {"input": {"name": "Mallory"}},
     ("POST", "/v1/deployments/{deployment_id}/batch"): {"inputs": [{"name": "Mallory"}]},
     ("POST", "/v1/collections/{name}/documents"): {"documents": [{"text": "hijacked"}]},
+    ("PATCH", "/v1/webhooks/{webhook_id}"): {"url": "https://hijacked.example"},
+    ("POST", "/v1/webhooks/{webhook_id}/redeliver"): {"since": "2020-01-01T00:00:00Z", "which": "all"},
     ("PATCH", "/v1/keys/{key_id}"): {"name": "hijacked"},
     ("PATCH", "/v1/workspaces/{workspace_id}"): {"plan": "free"},
 }
@@ -67,11 +71,15 @@ async def test_what_is_another_workspace_s_is_a_404_everywhere(caller: Caller, s
     deployment = await caller.deploy()
     run = await caller.post(f"/v1/deployments/{deployment['id']}/runs", {"input": {"name": "Ada"}})
     key = (await caller.get("/v1/keys"))["data"][0]
+    webhook = await caller.post("/v1/webhooks", WEBHOOK, expect=201)
+    test = await caller.post(f"/v1/webhooks/{webhook['id']}/test", expect=202)
     ids = {
         "flow_id": deployment["flow_id"],
         "deployment_id": deployment["id"],
         "run_id": run["id"],
         "key_id": key["id"],
+        "webhook_id": webhook["id"],
+        "delivery_id": test["delivery_id"],
         "workspace_id": caller.workspace,
         "version": "1",
     }
@@ -89,11 +97,18 @@ async def test_what_is_another_workspace_s_is_a_404_everywhere(caller: Caller, s
     for slug in ("greeter",):
         await stranger.get(f"/v1/flows/{slug}", expect=404)
         await stranger.post(f"/v1/deployments/{slug}/runs", {"input": {"name": "x"}}, expect=404)
-    for path in ("/v1/flows", "/v1/deployments", "/v1/runs", f"/v1/runs?flow_id={deployment['flow_id']}"):
+    for path in (
+        "/v1/webhooks",
+        "/v1/deliveries",
+        "/v1/flows",
+        "/v1/deployments",
+        "/v1/runs",
+        f"/v1/runs?flow_id={deployment['flow_id']}",
+    ):
         assert (await stranger.get(path))["data"] == []
     assert await _everything(caller) == before
 
 
 async def _everything(caller: Caller) -> list[Any]:
-    paths = ("/v1/flows/greeter", "/v1/deployments", "/v1/runs", "/v1/keys")
+    paths = ("/v1/webhooks", "/v1/flows/greeter", "/v1/deployments", "/v1/runs", "/v1/keys")
     return [await caller.get(path) for path in paths]

@@ -80,9 +80,15 @@ async def test_settings_are_shown_changed_and_taken_back(admin: Caller) -> None:
         ({"limits": {"concurrent_runs": 0}}, "/limits/concurrent_runs"),
         ({"limits": {"monthly_requests": 1.5}}, "/limits/monthly_requests"),
         ({"limits": {"runs": 1}}, "/limits/runs"),
-        ({"webhooks": []}, "/webhooks"),
-        ({"callback_url": "https://example.org"}, "/callback_url"),
-        ({"email": {}}, "/email"),
+        ({"webhooks": {}}, "/webhooks"),
+        ({"webhooks": [{"url": "https://example.org", "events": ["flow_ended"]}]}, "/webhooks/0/events/0"),
+        ({"webhooks": [{"url": "https://example.org"}, {"url": "http://10.1.2.3/"}]}, "/webhooks/1/url"),
+        ({"callback_url": "ftp://example.org"}, "/callback_url"),
+        ({"callback_url": "http://169.254.169.254/latest"}, "/callback_url"),
+        ({"email": {}}, "/email/to"),
+        ({"email": {"to": "a@example.org\r\nBcc: b@example.org"}}, "/email/to"),
+        ({"email": {"to": "{{ in.", "subject": "x"}}, "/email/to"),
+        ({"email": {"to": "a@example.org", "subject": "{{ secret.token }}"}}, "/email/subject"),
     ],
 )
 async def test_settings_that_cannot_be_are_refused(admin: Caller, setting: dict[str, Any], pointer: str) -> None:

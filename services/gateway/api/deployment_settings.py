@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from libs.events.managed import Deployment, Limits, Mode
+from libs.events.managed import Deployment, Email, Limits, Mode, WebhookEvent
+from services.gateway.targets import CallbackUrl, WebhookUrl
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Version = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
@@ -25,6 +26,26 @@ class LimitsBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     requests_per_second: Limit | UnsetType | None = UNSET
 
 
+class EmailBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who gets every run's result by email. Both may read the run: `{{ run.input.name }}`, `{{ node.path }}`."""
+
+    to: Annotated[str, msgspec.Meta(min_length=1, max_length=1000, description="Addresses, with commas between.")]
+    subject: Annotated[str, msgspec.Meta(min_length=1, max_length=1000)] = "Run {{ run.id }}: {{ run.status }}"
+
+
+class WebhookOfDeployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A webhook for this deployment alone."""
+
+    url: WebhookUrl
+    events: Annotated[tuple[WebhookEvent, ...], msgspec.Meta(min_length=1, max_length=4)] = (
+        "flow_completed",
+        "flow_error",
+    )
+
+
+Webhooks = Annotated[list[WebhookOfDeployment], msgspec.Meta(max_length=10)]
+
+
 class DeploymentBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a deployment is made with. Without a version, the flow's newest."""
 
@@ -36,6 +57,9 @@ class DeploymentBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     cache_seconds: CacheSeconds | None = None
     limits: LimitsBody | None = None
     sync_timeout_seconds: Seconds | None = None
+    callback_url: CallbackUrl | None = None
+    email: EmailBody | None = None
+    webhooks: Webhooks = []
 
 
 class DeploymentPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,6 +72,10 @@ class DeploymentPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     cache_seconds: CacheSeconds | UnsetType | None = UNSET
     limits: LimitsBody | UnsetType | None = UNSET
     sync_timeout_seconds: Seconds | UnsetType | None = UNSET
+    callback_url: CallbackUrl | UnsetType | None = UNSET
+    email: EmailBody | UnsetType | None = UNSET
+    webhooks: Webhooks | UnsetType = UNSET
+    """All of the deployment's own: those left out are deleted."""
 
 
 def limits_from(body: LimitsBody | None, before: Limits | None = None) -> Limits:
@@ -62,7 +90,15 @@ def changes_of(patch: DeploymentPatch, before: Deployment) -> dict[str, Any]:
         changes["cache_seconds"] = changes["cache_seconds"] or 0
     if "limits" in changes:
         changes["limits"] = limits_from(changes["limits"], before.limits)
+    if "email" in changes:
+        changes["email"] = email_from(changes["email"])
+    changes.pop("webhooks", None)
     return changes
+
+
+def email_from(body: EmailBody | None) -> Email | None:
+    """Who gets results by email."""
+    return None if body is None else Email(to=body.to, subject=body.subject)
 
 
 def _given(body: msgspec.Struct) -> dict[str, Any]:

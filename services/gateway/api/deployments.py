@@ -10,18 +10,27 @@ from msgspec import UNSET
 from libs.edge.key_management import issue_deployment_key, withdraw_deployment_key
 from libs.edge.problems import Detail, Problem, not_found
 from libs.edge.routes import Call, Reply, Route
-from libs.events.managed import Deployment, FlowHead, Limits, Mode, Permission
+from libs.events.managed import Deployment, Email, FlowHead, Limits, Mode, Permission
 from libs.flows import deployable
 from libs.runtime.secrets import signing_secret
-from services.gateway.api.deployment_settings import DeploymentBody, DeploymentPatch, changes_of, limits_from
+from services.gateway.api.deployment_settings import (
+    DeploymentBody,
+    DeploymentPatch,
+    changes_of,
+    email_from,
+    limits_from,
+)
+from services.gateway.api.deployment_targets import check_targets, put_webhooks
 from services.gateway.api.flows import find_flow
+from services.gateway.api.webhooks import WebhookAnswer
+from services.gateway.api.webhooks import show as show_webhook
 from services.gateway.endpoints import endpoints_of
 from services.gateway.paging import PageQuery, page
 from services.gateway.state import Gateway
 
 
 class DeploymentAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A deployment. `api_key` and `signing_secret` appear once, when it is made."""
+    """A deployment. `api_key`, `signing_secret` and its webhooks' secrets appear once, when they are made."""
 
     id: str
     flow_id: str
@@ -36,6 +45,9 @@ class DeploymentAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     cache_seconds: int
     limits: Limits
     sync_timeout_seconds: float | None
+    callback_url: str | None
+    email: Email | None
+    webhooks: list[WebhookAnswer]
     created_at: datetime
     updated_at: datetime
     api_key: str | None = None
@@ -55,6 +67,7 @@ async def create_deployment(call: Call[Gateway]) -> Reply:
     body: DeploymentBody = call.body
     version = body.version or head.version
     await _check_version(call, head, version)
+    check_targets(call, body)
     now = datetime.now(UTC)
     deployment_id = str(uuid.uuid4())
     name = body.name or f"{head.name} ({body.type})"
@@ -75,10 +88,14 @@ async def create_deployment(call: Call[Gateway]) -> Reply:
         cache_seconds=body.cache_seconds or 0,
         limits=limits_from(body.limits),
         sync_timeout_seconds=body.sync_timeout_seconds,
+        callback_url=body.callback_url,
+        email=email_from(body.email),
     )
     await call.app.directory.write("deployment.created", deployment, call.caller.key_id, call.address, after=0)
     secret = signing_secret(call.app.settings.master_secret, deployment_id, deployment.signing_generation)
-    answer = msgspec.structs.replace(show(call, deployment), api_key=issued.key, signing_secret=secret)
+    webhooks = await put_webhooks(call, deployment_id, body.webhooks)
+    shown = show(call, deployment, webhooks)
+    answer = msgspec.structs.replace(shown, api_key=issued.key, signing_secret=secret)
     return Reply(status=201, body=answer, headers={"Location": f"/v1/deployments/{deployment_id}"})
 
 
@@ -99,7 +116,9 @@ async def change_deployment(call: Call[Gateway]) -> Reply:
     found = find(call)
     if patch.version is not UNSET:
         await _check_version(call, _flow_of(call, found), patch.version)
-    return await _change(call, "deployment.changed", **changes_of(patch, found))
+    check_targets(call, patch)
+    webhooks = None if patch.webhooks is UNSET else await put_webhooks(call, found.id, patch.webhooks)
+    return await _change(call, "deployment.changed", webhooks, **changes_of(patch, found))
 
 
 async def undeploy(call: Call[Gateway]) -> Reply:
@@ -120,6 +139,7 @@ async def delete_deployment(call: Call[Gateway]) -> Reply:
     await withdraw_deployment_key(call.app.broker, call.actor, found.id)
     if await call.app.directory.delete("deployment.deleted", found, call.caller.key_id, call.address) is None:
         raise not_found("deployment")
+    await put_webhooks(call, found.id, [])
     return Reply(status=204)
 
 
@@ -137,8 +157,10 @@ def _reaches(call: Call[Gateway], deployment: Deployment) -> bool:
     return not call.caller.deployment_ids or deployment.id in call.caller.deployment_ids
 
 
-def show(call: Call[Gateway], deployment: Deployment) -> DeploymentAnswer:
-    """The deployment as callers see it."""
+def show(call: Call[Gateway], deployment: Deployment, webhooks: list[WebhookAnswer] | None = None) -> DeploymentAnswer:
+    """The deployment as callers see it; `webhooks` in place of its own as they are, where they have been made now."""
+    if webhooks is None:
+        webhooks = [show_webhook(w) for w in call.app.directory.webhooks(deployment.workspace, deployment.id)]
     head = call.app.directory.flow(deployment.workspace, deployment.flow_id)
     return DeploymentAnswer(
         id=deployment.id,
@@ -154,6 +176,9 @@ def show(call: Call[Gateway], deployment: Deployment) -> DeploymentAnswer:
         cache_seconds=deployment.cache_seconds,
         limits=deployment.limits,
         sync_timeout_seconds=deployment.sync_timeout_seconds,
+        callback_url=deployment.callback_url,
+        email=deployment.email,
+        webhooks=webhooks,
         created_at=deployment.created_at,
         updated_at=deployment.updated_at,
     )
@@ -164,11 +189,11 @@ def base_url(call: Call[Gateway]) -> str:
     return call.app.settings.public_url.rstrip("/") or f"{call.request.scheme}://{call.request.host}"
 
 
-async def _change(call: Call[Gateway], kind: str, **changes: Any) -> Reply:
+async def _change(call: Call[Gateway], kind: str, webhooks: list[WebhookAnswer] | None = None, **changes: Any) -> Reply:
     newer = await call.app.directory.change(kind, find(call), call.caller.key_id, call.address, **changes)
     if newer is None:
         raise not_found("deployment")
-    return Reply(body=show(call, newer))
+    return Reply(body=show(call, newer, webhooks))
 
 
 def _flow_of(call: Call[Gateway], deployment: Deployment) -> FlowHead:

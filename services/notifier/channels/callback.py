@@ -13,9 +13,10 @@ from services.notifier.channels.posting import post
 class CallbackChannel:
     """Posts the run, signed with its deployment's secret."""
 
-    def __init__(self, egress: Egress, master: bytes) -> None:
+    def __init__(self, egress: Egress, master: bytes, timeout_seconds: float) -> None:
         self._egress = egress
         self._master = master
+        self._timeout_seconds = timeout_seconds
 
     def lane(self, delivery: Delivery) -> str:
         """All addresses of one server, for each workspace by itself."""
@@ -28,7 +29,7 @@ class CallbackChannel:
     async def send(self, delivery: Delivery, body: bytes) -> Outcome:
         """One signed POST."""
         secret = signing_secret(self._master, delivery.deployment_id)
-        return await post(self._egress, _url(delivery), delivery.id, body, [secret])
+        return await post(self._egress, _url(delivery), delivery.id, body, [secret], self._timeout_seconds)
 
 
 def _url(delivery: Delivery) -> str:

@@ -17,7 +17,6 @@ from libs.events.deliveries import MAX_ANSWER_BYTES
 from libs.runtime.failures import Failure
 from services.notifier.channels import Outcome
 
-TIMEOUT_SECONDS = 15.0
 _MAX_BODY_BYTES = 64 * 1024
 _MAX_WAIT_DIGITS = 9
 
@@ -30,7 +29,9 @@ def signatures(secrets: Sequence[str], message_id: str, timestamp: int, body: by
     return " ".join("v1," + base64.b64encode(digest).decode() for digest in digests)
 
 
-async def post(egress: Egress, url: str, message_id: str, body: bytes, secrets: Sequence[str]) -> Outcome:
+async def post(
+    egress: Egress, url: str, message_id: str, body: bytes, secrets: Sequence[str], timeout_seconds: float
+) -> Outcome:
     """One attempt: 2xx is a success, everything else is not."""
     timestamp = int(datetime.now(UTC).timestamp())
     headers = {
@@ -44,7 +45,7 @@ async def post(egress: Egress, url: str, message_id: str, body: bytes, secrets: 
         url=url,
         headers=headers,
         body=body,
-        timeout_seconds=TIMEOUT_SECONDS,
+        timeout_seconds=timeout_seconds,
         max_body_bytes=_MAX_BODY_BYTES,
         follow_redirects=False,
     )

@@ -38,10 +38,11 @@ class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class WebhookChannel:
     """Posts to where a webhook points now, signed by what signs for it now."""
 
-    def __init__(self, egress: Egress, subscribers: Subscribers, master: bytes) -> None:
+    def __init__(self, egress: Egress, subscribers: Subscribers, master: bytes, timeout_seconds: float) -> None:
         self._egress = egress
         self._subscribers = subscribers
         self._master = master
+        self._timeout_seconds = timeout_seconds
 
     def lane(self, delivery: Delivery) -> str:
         """Each webhook is one."""
@@ -68,7 +69,7 @@ class WebhookChannel:
         if webhook is None:
             return Outcome(delivered=False, error="the webhook was deleted", final=True)
         secrets = webhook_secrets(self._master, webhook, datetime.now(UTC))
-        return await post(self._egress, webhook.url, delivery.id, body, secrets)
+        return await post(self._egress, webhook.url, delivery.id, body, secrets, self._timeout_seconds)
 
 
 def webhook_secrets(master: bytes, webhook: Webhook, now: datetime) -> list[str]:

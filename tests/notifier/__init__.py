@@ -1,0 +1,1 @@
+"""What people and machines outside are told: webhooks, callbacks, email."""
