@@ -5,8 +5,9 @@ page at a time and comes due again with its new place, so it outlives every proc
 crash tells the same deliveries again, under the same ids.
 """
 
+import asyncio
+
 import msgspec
-from libs.events.timers import due_now
 
 from libs.events.backfills import KIND, Wish
 from libs.events.broker import Broker
@@ -16,6 +17,7 @@ from libs.events.managed import Webhook
 from libs.events.pull import Delivery as Message
 from libs.events.run_events import RequestedData, RunEvent, decode_append
 from libs.events.subjects import Kind, RunKey, parse_run_subject, stream_of, workspace_runs_filter
+from libs.events.timers import due_now
 from services.notifier.deliverer import Deliverer
 from services.notifier.matching import event_name, wants
 from services.notifier.stories import Untold, requested_of, story_of
@@ -43,10 +45,12 @@ class Backfill:
         page = await read_page(
             self._broker, stream_of(wish.shard), subject, sequence=wish.sequence, since=wish.since, batch=_PAGE
         )
+        telling = []
         for stored in page:
             run, kind = parse_run_subject(stored.subject)
             if kind in (Kind.PROGRESS, Kind.ENDED):
-                await self._tell(wish, webhook, run, stored.payload)
+                telling.append(self._tell(wish, webhook, run, stored.payload))
+        await asyncio.gather(*telling)
         following = _next(wish, page[-1].sequence if page else 0, self._log.shards)
         if following is not None:
             await due_now(self._broker, KIND, wish.id, msgspec.json.encode(following))

@@ -27,7 +27,7 @@ from services.notifier.recorder import Recorder
 from services.notifier.retries import next_attempt
 from services.notifier.stories import Untold, read_story
 
-_GUARD_AFTER_SECONDS = 0.25
+_GUARD_AFTER_SECONDS = 0.5
 _MAX_UNDER_WAY = 4096
 _BUSY_SECONDS = 5.0
 

@@ -1,8 +1,9 @@
 """Lanes: how many attempts a receiver may have under way, so that a slow or dead one takes nothing from the others.
 
 Like a TCP connection, a lane begins with one attempt at a time, takes more while they go well, and halves what it
-takes when one fails or is slow. Who finds no place is told when its turn will be by the lane's own speed, and comes
-back then from a timer, not from memory: a receiver that hangs holds one attempt, and nobody's queue.
+takes when one fails or is slow. A place in a lane that keeps up is waited for. Who finds none in another is told when
+its turn will be by the lane's own speed, and comes back then from a timer, not from memory: a receiver that hangs holds
+one attempt, and nobody's queue.
 """
 
 import asyncio
@@ -10,7 +11,11 @@ from collections import OrderedDict, deque
 
 _MAX_WINDOW = 64
 _SLOW_SECONDS = 2.0
+_FAST_SECONDS = 0.1
+"""A receiver that answers sooner keeps up: what waits for it has its turn before anybody notices."""
+
 _PATIENCE_SECONDS = 0.25
+_PATIENCE_WITH_FAST_SECONDS = 5.0
 _WEIGHT = 0.2
 """Of the newest latency in the moving average."""
 
@@ -26,7 +31,7 @@ class Lane:
         self.window = 1.0
         self.under_way = 0
         self._latency = 0.05
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[asyncio.Future[bool]] = deque()
         self._last_turn = 0.0
         self._troubled = False
 
@@ -42,23 +47,26 @@ class Lane:
             return True
         if self._troubled:
             return False
-        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        place: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append(place)
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
-                await place
+            async with asyncio.timeout(_PATIENCE_WITH_FAST_SECONDS if self._fast else _PATIENCE_SECONDS):
+                return await place
         except BaseException as error:
             self._waiting = deque(each for each in self._waiting if each is not place)
-            if place.done() and not place.cancelled():
+            if place.done() and not place.cancelled() and place.result():
                 self._pass_on()
             if isinstance(error, TimeoutError):
                 return False
             raise
-        return True
 
     def late(self) -> None:
-        """An attempt under way takes long: others need not wait for it."""
+        """An attempt under way takes long: nobody need wait for it."""
         self._troubled = True
+        while self._waiting:
+            place = self._waiting.popleft()
+            if not place.done():
+                place.set_result(False)
 
     def leave(self, seconds: float, *, well: bool) -> None:
         """Give the place back after an attempt of `seconds`."""
@@ -68,10 +76,17 @@ class Lane:
         self._pass_on()
 
     def turn(self, now: float) -> float:
-        """In how many seconds one that found no place may come back: each after the one before it."""
-        after = self._last_turn + self._latency / self.window
+        """In how many seconds one that found no place may come back: each after the one before it.
+
+        A lane that is not in trouble is expected to open as wide as it can; who comes too early is told again.
+        """
+        after = self._last_turn + self._latency / (self.window if self._troubled else _MAX_WINDOW)
         self._last_turn = min(max(now + _MIN_TURN_SECONDS, after), now + _MAX_TURN_SECONDS)
         return self._last_turn - now
+
+    @property
+    def _fast(self) -> bool:
+        return self._latency < _FAST_SECONDS
 
     def _free(self) -> bool:
         return self.under_way < int(self.window)
@@ -83,7 +98,7 @@ class Lane:
             place = self._waiting.popleft()
             if not place.done():
                 self.under_way += 1
-                place.set_result(None)
+                place.set_result(True)
 
 
 class Lanes:

@@ -36,8 +36,8 @@ BACKFILLS = "notifier-backfills"
 """Names of consumers. Promises: renaming one tells everything again."""
 
 _ROOM = 256
-"""Messages that one consumer may have in hand here; a quarter of a second is the longest that one is kept for a slow
-receiver, so this many dead receivers delay the others by no more than that."""
+"""Messages that one consumer may have in hand here; half a second is the longest that one is kept for a receiver that
+hangs, so this many of those delay the others by no more than that."""
 
 _BEFORE = timedelta(minutes=1)
 
