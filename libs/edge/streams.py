@@ -5,16 +5,19 @@ may resume, and a process that stops ends its streams at once, for any other can
 """
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 
 import structlog
 from aiohttp import web
-from prometheus_client import Gauge
+from prometheus_client import Counter, Gauge
 
 from libs.events.run_events import Served
 
 HEARTBEAT_SECONDS = 10.0
-_WRITE_SECONDS = 20.0
+_PATIENCE_SECONDS = 20.0
+_SEND_BUFFER_BYTES = 64 * 1024
+"""What the kernel holds for one reader, about; left alone it grows to megabytes where nobody reads."""
 _RETRY_MS = 2000
 
 HEADERS = {
@@ -24,14 +27,19 @@ HEADERS = {
 }
 
 _open = Gauge("headgate_streams_open", "Event streams open to clients now.")
+_dropped = Counter("headgate_streams_dropped_total", "Event streams ended because their client did not read.")
 
 log = structlog.get_logger()
 
 
 class Streams:
-    """The streams that a process has open, so that it can end them when it stops."""
+    """The streams that a process has open, so that it can end them when it stops.
 
-    def __init__(self) -> None:
+    A reader that takes nothing of what is written for `patience_seconds` is dropped.
+    """
+
+    def __init__(self, patience_seconds: float = _PATIENCE_SECONDS) -> None:
+        self.patience_seconds = patience_seconds
         self._tasks: set[asyncio.Task[object]] = set()
 
     def add(self, task: asyncio.Task[object]) -> None:
@@ -63,6 +71,7 @@ class EventStream:
             self._streams.add(task)
         self._response.headers["X-Request-Id"] = self._request["request_id"]
         await self._response.prepare(self._request)
+        self._bound_buffers()
         if self._first:
             await self.write(self._first)
         return self._response
@@ -72,11 +81,12 @@ class EventStream:
         await self.write(b": ping\n\n")
 
     async def write(self, frame: bytes) -> None:
-        """Send bytes; a reader that takes none of them for 20 s is dropped."""
+        """Send bytes, or wait until there is room for them; a reader that makes none in time is dropped."""
         try:
-            async with asyncio.timeout(_WRITE_SECONDS):
+            async with asyncio.timeout(self._streams.patience_seconds):
                 await self._response.write(frame)
         except TimeoutError:
+            _dropped.inc()
             log.info("slow reader dropped", path=self._request.path)
             if self._request.transport is not None:
                 self._request.transport.abort()
@@ -102,6 +112,17 @@ class EventStream:
                     self._request.transport.close()
                 raise
         return response
+
+    def _bound_buffers(self) -> None:
+        """Let little pile up for a reader that does not read, and no longer than we wait for one that has vanished."""
+        transport = self._request.transport
+        connection: socket.socket | None = transport.get_extra_info("socket") if transport is not None else None
+        if connection is None:
+            return
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+        if hasattr(socket, "TCP_USER_TIMEOUT") and connection.family in (socket.AF_INET, socket.AF_INET6):
+            unanswered_ms = int(self._streams.patience_seconds * 1000)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, unanswered_ms)
 
 
 def frame(event: Served) -> bytes:

@@ -58,6 +58,15 @@ class BodyReader:
             await asyncio.sleep(0)
         return window
 
+    async def whole(self) -> bytes:
+        """All that is still to come, at once; for most answers all of it is here."""
+        if self._decoder is None and self._content.is_eof():
+            data = await self._read()
+            if len(data) > self._max_body_bytes:
+                raise body_too_large(self._host, self._max_body_bytes)
+            return data
+        return b"".join([window async for window in self])
+
     async def _read(self) -> bytes:
         """The next bytes of the wire, b"" at the end."""
         if asyncio.get_running_loop().time() >= self._deadline:

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Self
 
 import aiohttp
+from yarl import URL
 
 from libs.egress.body import BodyReader
 from libs.egress.connector import guarded_connector
@@ -28,6 +29,9 @@ _METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"
 _MAX_HEADER_LINES = 128
 _MAX_HEADER_LINE_BYTES = 16_384
 _USER_AGENT = "Headgate"
+
+_MAX_JUDGED = 4_096
+_MAX_JUDGED_CHARACTERS = 1_024
 
 
 class Egress:
@@ -51,7 +55,8 @@ class Egress:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.policy = policy
-        self._connect_timeout_seconds = connect_timeout_seconds
+        self._judged: dict[str, URL] = {}
+        self._timeout = aiohttp.ClientTimeout(sock_connect=connect_timeout_seconds)
         self._max_header_bytes = max_header_bytes
         self._max_redirects = max_redirects
         self._resolver = GuardedResolver(policy, timeout_seconds=connect_timeout_seconds)
@@ -83,9 +88,14 @@ class Egress:
 
     async def fetch(self, request: Request) -> Answer:
         """Sends `request` and reads the whole answer. Cancelling closes the connection at once."""
-        async with self.stream(request) as streamed:
-            chunks = [chunk async for chunk in streamed.chunks]
-        return Answer(status=streamed.status, headers=streamed.headers, body=b"".join(chunks), url=streamed.url)
+        deadline = asyncio.get_running_loop().time() + request.timeout_seconds
+        hop, response = await self._follow(request, deadline)
+        try:
+            headers, chunks = self._opened(request, hop, response, deadline)
+            body = await chunks.whole()
+        finally:
+            response.close()
+        return Answer(status=response.status, headers=headers, body=body, url=str(hop.url))
 
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncIterator[Streamed]:
@@ -96,7 +106,8 @@ class Egress:
         deadline = asyncio.get_running_loop().time() + request.timeout_seconds
         hop, response = await self._follow(request, deadline)
         try:
-            yield self._streamed(request, hop, response, deadline)
+            headers, chunks = self._opened(request, hop, response, deadline)
+            yield Streamed(status=response.status, headers=headers, chunks=chunks, url=str(hop.url))
         finally:
             # A no-op after the last byte: by then the connection is back in the pool.
             response.close()
@@ -117,13 +128,23 @@ class Egress:
         if method not in _METHODS:
             raise Terminal("invalid_input", f"the method must be one of {', '.join(sorted(_METHODS))}")
         headers = outgoing_headers(request.headers, self._max_header_bytes)
-        return Hop(method=method, url=check_url(request.url, self.policy), headers=headers, body=request.body)
+        url = self._judged.get(request.url) or self._judge(request.url)
+        return Hop(method=method, url=url, headers=headers, body=request.body)
+
+    def _judge(self, text: str) -> URL:
+        """Judge a URL and keep the verdict: the text alone decides it, and receivers are called again and again."""
+        url = check_url(text, self.policy)
+        if len(text) <= _MAX_JUDGED_CHARACTERS:
+            if len(self._judged) >= _MAX_JUDGED:
+                del self._judged[next(iter(self._judged))]
+            self._judged[text] = url
+        return url
 
     async def _send(self, hop: Hop, request: Request, deadline: float) -> aiohttp.ClientResponse:
         host = str(hop.url.raw_host)
-        timeout = aiohttp.ClientTimeout(
-            sock_connect=self._connect_timeout_seconds, sock_read=request.idle_timeout_seconds
-        )
+        timeout = self._timeout
+        if request.idle_timeout_seconds is not None:
+            timeout = aiohttp.ClientTimeout(sock_connect=timeout.sock_connect, sock_read=request.idle_timeout_seconds)
         try:
             async with asyncio.timeout_at(deadline):
                 response = await self._session.request(
@@ -142,9 +163,11 @@ class Egress:
             raise headers_too_large(host)
         return response
 
-    def _streamed(self, request: Request, hop: Hop, response: aiohttp.ClientResponse, deadline: float) -> Streamed:
+    def _opened(
+        self, request: Request, hop: Hop, response: aiohttp.ClientResponse, deadline: float
+    ) -> tuple[dict[str, str], BodyReader]:
         host = str(hop.url.raw_host)
-        decoder = decoder_for(", ".join(response.headers.getall("Content-Encoding", ())), host)
+        encodings = response.headers.getall("Content-Encoding", ())
+        decoder = decoder_for(", ".join(encodings), host) if encodings else None
         chunks = BodyReader(response, decoder, host=host, max_body_bytes=request.max_body_bytes, deadline=deadline)
-        headers = received_headers(response.raw_headers, decompressed=decoder is not None)
-        return Streamed(status=response.status, headers=headers, chunks=chunks, url=str(hop.url))
+        return received_headers(response.raw_headers, decompressed=decoder is not None), chunks

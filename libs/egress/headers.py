@@ -1,5 +1,6 @@
 """Headers on their way out, checked, and on their way in, made into text."""
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 
@@ -28,6 +29,10 @@ _OWNED = frozenset(
         "upgrade",
     }
 )
+_KEPT_NAMES = 1_024
+_KEPT_CHARACTERS = 64
+"""Longer names are judged each time: what is remembered is bounded in bytes, too."""
+
 _ACCEPT_ENCODING = "gzip, deflate"
 _DESCRIBES_COMPRESSED = ("content-encoding", "content-length")
 
@@ -40,13 +45,14 @@ def outgoing_headers(headers: Mapping[str, str], max_bytes: int) -> CIMultiDict[
     checked: CIMultiDict[str] = CIMultiDict()
     size = 0
     for name, value in headers.items():
-        if not _TOKEN.fullmatch(name):
-            raise Terminal("invalid_input", "a header name is not a token")
-        if name.lower() in _OWNED:
+        if not (_may_be_set(name) if len(name) <= _KEPT_CHARACTERS else _may_be_set.__wrapped__(name)):
             raise Terminal("invalid_input", f"the header {name} cannot be set")
-        if not _VALUE.fullmatch(value) or not _encodes(value):
+        if value.isascii() and value.isprintable():  # most are, and this is much faster to see
+            size += len(name) + len(value)
+        elif _VALUE.fullmatch(value) and _encodes(value):
+            size += len(name) + len(value.encode())
+        else:
             raise Terminal("invalid_input", f"the value of the header {name} contains forbidden characters")
-        size += len(name) + len(value.encode())
         checked[name] = value.strip(" \t")
     if size > max_bytes:
         raise Terminal("invalid_input", f"the headers are longer than {max_bytes} bytes")
@@ -63,12 +69,26 @@ def received_headers(raw_headers: Iterable[tuple[bytes, bytes]], *, decompressed
     """Received headers by lower-case name; bytes that are not UTF-8 read as Latin-1, so the text encodes."""
     joined: dict[str, str] = {}
     for raw_name, raw_value in raw_headers:
-        name, value = _text(raw_name).lower(), _text(raw_value)
+        name = _received_name(raw_name) if len(raw_name) <= _KEPT_CHARACTERS else _text(raw_name).lower()
+        value = _text(raw_value)
         joined[name] = f"{joined[name]}, {value}" if name in joined else value
     if decompressed:
         for name in _DESCRIBES_COMPRESSED:
             joined.pop(name, None)
     return joined
+
+
+@functools.lru_cache(maxsize=_KEPT_NAMES)
+def _may_be_set(name: str) -> bool:
+    """Whether a caller may send a header of this name; raises `Terminal` where it is no name at all."""
+    if not _TOKEN.fullmatch(name):
+        raise Terminal("invalid_input", "a header name is not a token")
+    return name.lower() not in _OWNED
+
+
+@functools.lru_cache(maxsize=_KEPT_NAMES)
+def _received_name(raw: bytes) -> str:
+    return _text(raw).lower()
 
 
 def _text(raw: bytes) -> str:

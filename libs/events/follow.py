@@ -8,8 +8,9 @@ connection was renewed, read again. Every stream of every dialect and the notifi
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
-from libs.events.broker import Msg, Unavailable
-from libs.events.log import EventLog, Stored
+from libs.events.broker import Unavailable
+from libs.events.live import LiveAppend
+from libs.events.log import EventLog, Stored, follows_directly
 from libs.events.run_events import Served, serve_append
 from libs.events.subjects import RunKey, live_subject, shard_of
 
@@ -21,7 +22,10 @@ _FIRST_LOOK_SECONDS = 0.25
 leader a little later than the first read is answered, and what is stored between is not heard."""
 
 _RETRY_SECONDS = 0.2
-_PENDING = 1024
+
+_PAGE_MESSAGES = 256
+_PAGE_BYTES = 128 * 1024
+"""What a follower holds of the past at a time, about: the next page is read when its reader has taken this one."""
 
 
 class UnknownRun(Exception):
@@ -43,26 +47,28 @@ async def follow(
     """
     loop = asyncio.get_running_loop()
     subject = live_subject(shard_of(run.run_id, log.shards), run)
-    async with log.broker.listen(subject, pending=_PENDING) as heard:
+    async with log.live.listen(subject) as heard:
         reader = _Reader(log, run, after)
-        for event in await reader.catch_up():
-            yield event
         look, quiet_since = _FIRST_LOOK_SECONDS, loop.time()
-        while not reader.ended:
-            patience = _RETRY_SECONDS if reader.behind else look
-            message = await _next(heard, min(patience, quiet_since + silence_seconds - loop.time()))
-            look = min(2 * look, silence_seconds)
-            events = reader.continue_with(message) if message else None
-            if events is None:
-                events = await reader.catch_up()
+        events, has_more = await reader.catch_up()
+        while True:
             for event in events:
                 yield event
+            if reader.ended:
+                return
             if events:
                 quiet_since = loop.time()
             elif loop.time() >= quiet_since + silence_seconds:
                 quiet_since = loop.time()
                 if on_silence is not None:
                     await on_silence()
+            fresh = None
+            if not has_more:
+                patience = _RETRY_SECONDS if reader.behind else look
+                append = await heard.next(min(patience, quiet_since + silence_seconds - loop.time()))
+                look = min(2 * look, silence_seconds)
+                fresh = reader.continue_with(append) if append is not None else None
+            events, has_more = (fresh, False) if fresh is not None else await reader.catch_up()
 
 
 class _Reader:
@@ -77,28 +83,27 @@ class _Reader:
         """Whether the log could not be read when it had to be."""
         self.ended = False
 
-    def continue_with(self, message: Msg) -> list[Served] | None:
-        """What is new in a live message; None when something before it was missed."""
-        events = serve_append(message.data)
-        if events[0].seq > self._seq + 1:
+    def continue_with(self, append: LiveAppend) -> list[Served] | None:
+        """What is new in a live append; None when something before it was missed."""
+        if append.events[0].seq > self._seq + 1:
             return None
         self.behind = False
-        self._sequence = int((message.headers or {})["Nats-Sequence"])
-        return self._take(events)
+        self._sequence = append.sequence
+        return self._take(append.events)
 
-    async def catch_up(self) -> list[Served]:
-        """What the log has beyond what was seen; nothing while it cannot be reached."""
-        fresh: list[Served] = []
+    async def catch_up(self) -> tuple[list[Served], bool]:
+        """The next of what the log has beyond what was seen, nothing while it cannot be reached; is there more?"""
         try:
-            messages = await self._read()
+            messages, has_more = await self._read()
         except Unavailable:
             self.behind = True
-            return fresh
+            return [], False
         self.behind = False
+        fresh: list[Served] = []
         for message in messages:
             self._sequence = message.sequence
             fresh += self._take(serve_append(message.payload))
-        return fresh
+        return fresh, has_more
 
     def _take(self, events: list[Served]) -> list[Served]:
         fresh = [event for event in events if event.seq > self._seq]
@@ -107,18 +112,12 @@ class _Reader:
             self._seq = fresh[-1].seq
         return fresh
 
-    async def _read(self) -> list[Stored]:
+    async def _read(self) -> tuple[list[Stored], bool]:
         if self._sequence:
-            return await self._log.scan(self._run, self._sequence + 1)
-        messages = await self._log.read(self._run)
-        if not messages:
+            return await self._log.part(self._run, self._sequence + 1, _PAGE_MESSAGES, _PAGE_BYTES)
+        first, end = await asyncio.gather(self._log.first(self._run), self._log.end(self._run))
+        if first is None:
             raise UnknownRun
-        return messages
-
-
-async def _next(heard: asyncio.Queue[Msg | None], silence_seconds: float) -> Msg | None:
-    try:
-        async with asyncio.timeout(silence_seconds):
-            return await heard.get()
-    except TimeoutError:
-        return None
+        if end is not None and follows_directly(first, end):
+            return [first, end], False
+        return [first], True

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from libs.events.broker import Broker, Msg, Unavailable
+from libs.events.live import Live
 from libs.events.run_events import Append, RunEvent, decode_append, encode_append, serve_append
 from libs.events.subjects import ANY, Kind, RunKey, run_subject, shard_of, stream_of
 
@@ -84,6 +85,7 @@ class EventLog:
     def __init__(self, broker: Broker, shards: int) -> None:
         self.broker = broker
         self.shards = shards
+        self.live = Live(broker)
 
     def subject(self, run: RunKey, kind: Kind | str) -> str:
         """The subject of a run's appends of `kind`."""
@@ -144,7 +146,7 @@ class EventLog:
         first, end = await asyncio.gather(self.first(run), self.end(run))
         if first is None:
             return []
-        if end is not None and _follows_directly(first, end):
+        if end is not None and follows_directly(first, end):
             return [first, end]
         return [first, *await self.scan(run, first.sequence + 1)]
 
@@ -152,12 +154,17 @@ class EventLog:
         """The run's messages from a stream sequence on."""
         return await read_range(self.broker, self.stream(run), self.subject(run, ANY), sequence)
 
+    async def part(self, run: RunKey, sequence: int, messages: int, size: int) -> tuple[list[Stored], bool]:
+        """The same, at most so many messages and about so many bytes of them, and whether there are more."""
+        stream, subject = self.stream(run), self.subject(run, ANY)
+        return await read_part(self.broker, stream, subject, sequence, messages, size, timeout=_ATTEMPT_SECONDS)
+
     async def _direct(self, run: RunKey, kind: Kind) -> Stored | None:
         subject = self.subject(run, kind)
         return stored(await self.broker.request(f"$JS.API.DIRECT.GET.{self.stream(run)}.{subject}"))
 
 
-def _follows_directly(first: Stored, end: Stored) -> bool:
+def follows_directly(first: Stored, end: Stored) -> bool:
     """Whether the end's first event is the run's second: then nothing lies between."""
     return serve_append(end.payload)[0].seq == serve_append(first.payload)[-1].seq + 1
 
@@ -232,18 +239,27 @@ async def last_message(broker: Broker, stream: str, subject: str) -> Stored | No
 async def read_range(broker: Broker, stream: str, subject: str, sequence: int) -> list[Stored]:
     """All messages on `subject` from stream sequence `sequence` on, asked for in batches."""
     found: list[Stored] = []
-    while True:
-        wanted = {"seq": sequence, "next_by_subj": subject, "batch": _BATCH, "max_bytes": _BATCH_BYTES}
-        *messages, status = await broker.request_many(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(wanted))
-        headers = status.headers or {}
-        if headers.get("Status") == "404":
-            return found
-        if headers.get("Status") != "204" or not messages:
-            raise Unavailable(f"the event log could not be read: {headers.get('Description', 'no reason')}")
-        found += [message for message in map(stored, messages) if message is not None]
-        if headers.get("Nats-Num-Pending", "0") == "0":
-            return found
-        sequence = found[-1].sequence + 1
+    more = True
+    while more:
+        part, more = await read_part(broker, stream, subject, sequence, _BATCH, _BATCH_BYTES)
+        found += part
+        sequence = found[-1].sequence + 1 if found else sequence
+    return found
+
+
+async def read_part(
+    broker: Broker, stream: str, subject: str, sequence: int, messages: int, size: int, timeout: float = 5.0
+) -> tuple[list[Stored], bool]:
+    """The first of `read_range`: up to `messages` of them, or about `size` bytes; whether there are more."""
+    wanted = {"seq": sequence, "next_by_subj": subject, "batch": messages, "max_bytes": size}
+    *found, status = await broker.request_many(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(wanted), timeout)
+    headers = status.headers or {}
+    if headers.get("Status") == "404":
+        return [], False
+    if headers.get("Status") != "204" or not found:
+        raise Unavailable(f"the event log could not be read: {headers.get('Description', 'no reason')}")
+    page = [message for message in map(stored, found) if message is not None]
+    return page, headers.get("Nats-Num-Pending", "0") != "0"
 
 
 async def read_page(

@@ -5,6 +5,7 @@ Not our own parser of events (`cli.sse`): what the product sends is judged by a 
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -100,13 +101,27 @@ class Wire:
 
 @asynccontextmanager
 async def wire(
-    url: str, headers: dict[str, str], *, after: str = "", accept: str = "text/event-stream"
+    url: str,
+    headers: dict[str, str],
+    *,
+    after: str = "",
+    accept: str = "text/event-stream",
+    window: int = 0,
+    version: str = "1.1",
 ) -> AsyncIterator[Wire]:
-    """Ask for `url` as an event stream, after the event with id `after`."""
+    """Ask for `url` as an event stream, after the event with id `after`.
+
+    With `window` about so many bytes are taken ahead of being read: by the kernel, and as much again here.
+    """
     parts = urlsplit(url)
-    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    connection = socket.socket()
+    if window:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
+    connection.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(connection, (parts.hostname, parts.port))
+    reader, writer = await asyncio.open_connection(sock=connection, limit=window or 65536)
     asked = {"Host": parts.netloc, "Accept": accept, **headers, **({"Last-Event-ID": after} if after else {})}
-    lines = [f"GET {parts.path} HTTP/1.1", *(f"{name}: {value}" for name, value in asked.items()), "", ""]
+    lines = [f"GET {parts.path} HTTP/{version}", *(f"{name}: {value}" for name, value in asked.items()), "", ""]
     writer.write("\r\n".join(lines).encode())
     try:
         yield Wire(reader, writer)

@@ -50,6 +50,13 @@ async def test_a_body_may_be_as_large_as_its_bound(egress: Egress, serve: Serve)
     assert failed.value.code == "node_failed"
 
 
+async def test_a_small_body_is_bounded_too(egress: Egress, serve: Serve) -> None:
+    base = await serve(answering(http(b"x" * 1_000)))
+    assert len((await egress.fetch(request_to(base, max_body_bytes=1_000))).body) == 1_000
+    with pytest.raises(Terminal, match="larger than 999 bytes"):
+        await egress.fetch(request_to(base, max_body_bytes=999))
+
+
 @pytest.mark.parametrize(
     ("encoding", "pack"),
     [

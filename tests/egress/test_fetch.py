@@ -10,7 +10,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from libs.egress import Egress, Policy
+from libs.egress import Egress, Policy, client, headers
+from libs.egress.headers import outgoing_headers
 from libs.runtime.failures import Retryable, Terminal
 from tests.egress.conftest import Serve, answering, http, request_to
 
@@ -151,6 +152,24 @@ async def test_connections_are_used_again(egress: Egress, echo: str, recorder: l
     for _ in range(5):
         await _sent(egress, echo, method="POST", body=b"x" * 200_000)
     assert len([event for event, _ in recorder if event == "socket.connect"]) == 1
+
+
+async def test_a_url_that_was_judged_is_sent_as_it_was_the_first_time(egress: Egress, echo: str) -> None:
+    for _ in range(3):
+        assert (await _sent(egress, f"{echo}/a b?q=ü#c"))["target"] == "/a%20b?q=%C3%BC"
+        with pytest.raises(Terminal, match="loopback"):
+            await egress.fetch(request_to("http://[::1]/a"))
+
+
+async def test_what_is_remembered_of_urls_and_names_is_bounded(egress: Egress, echo: str) -> None:
+    for number in range(client._MAX_JUDGED + 10):
+        egress._judge(f"{echo}/{number}")
+    assert len(egress._judged) == client._MAX_JUDGED
+    egress._judge(f"{echo}/{'x' * client._MAX_JUDGED_CHARACTERS}")
+    assert max(map(len, egress._judged)) <= client._MAX_JUDGED_CHARACTERS
+    names = {f"X-{number}": "1" for number in range(1_500)} | {"X-" + "n" * 4_000: "1"}
+    assert len(outgoing_headers(names, 1_000_000)) == len(names) + 1
+    assert headers._may_be_set.cache_info().currsize <= headers._KEPT_NAMES
 
 
 async def test_no_more_connections_than_allowed(echo: str, recorder: list[Any]) -> None:

@@ -9,8 +9,8 @@ import pytest
 from libs.events.broker import Broker
 from libs.events.follow import UnknownRun, follow
 from libs.events.log import EventLog
-from libs.events.run_events import Served
-from libs.events.subjects import Kind, RunKey
+from libs.events.run_events import Served, encode_append
+from libs.events.subjects import Kind, RunKey, live_subject, shard_of
 from tests.events.runs import completed, extend_run, requested, said, seqs, write_run
 from tests.events.waiting import until_true
 
@@ -103,6 +103,38 @@ async def test_followers_leave_no_subscription_behind(log: EventLog, run: RunKey
         await anext(events)
 
     assert len(broker.client._subs) == before
+
+
+async def test_the_followers_of_a_run_share_a_subscription(log: EventLog, run: RunKey, broker: Broker) -> None:
+    before = len(broker.client._subs)
+    first = await log.append(run, Kind.REQUESTED, requested(run), after=0)
+    async with aclosing(follow(log, run)) as one, aclosing(follow(log, run)) as other:
+        assert ((await anext(one)).seq, (await anext(other)).seq) == (1, 1)
+        assert len(broker.client._subs) == before + 1
+        await one.aclose()
+        second = await log.append(run, Kind.PROGRESS, said(run, 2), after=first)
+        async with asyncio.timeout(0.2):
+            assert (await anext(other)).seq == 2
+        await log.append(run, Kind.ENDED, completed(run, 3), after=second)
+        assert [event.seq async for event in other] == [3]
+    assert len(broker.client._subs) == before
+
+
+async def test_what_is_heard_and_cannot_be_read_stops_nothing(log: EventLog, run: RunKey, broker: Broker) -> None:
+    after = await log.append(run, Kind.REQUESTED, requested(run), after=0)
+    subject = live_subject(shard_of(run.run_id, log.shards), run).replace("*", "progress")
+    unreadable = (b'{"events": []}', b"no append", b'{"events": [{}]}')
+    async with asyncio.timeout(5), aclosing(follow(log, run)) as events:
+        assert (await anext(events)).seq == 1
+        for seq, payload in enumerate(unreadable, 2):
+            following = asyncio.ensure_future(anext(events))
+            await broker.publish(subject, payload, {"Nats-Sequence": "7"})
+            after = await log.append(run, Kind.PROGRESS, said(run, seq), after=after)
+            assert (await following).seq == seq
+        following = asyncio.ensure_future(anext(events))
+        await broker.publish(subject, encode_append(said(run, 5)))  # without its place in the stream
+        await log.append(run, Kind.ENDED, completed(run, 5), after=after)
+        assert (await following).type == "run.completed"
 
 
 async def test_silence_is_told_for_as_long_as_it_lasts(log: EventLog, run: RunKey) -> None:

@@ -1,6 +1,7 @@
 """Following through faults: nothing is missed, nothing comes twice, and it goes on by itself."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -95,6 +96,34 @@ async def test_a_message_that_is_lost_on_the_way_is_read_from_the_log(
         proxy.resume()
         await log.append(run, Kind.ENDED, completed(run, 5), after=after)
         assert [event.seq async for event in events] == [3, 4, 5]
+
+
+async def test_silence_is_told_in_time_while_the_log_does_not_answer(
+    nats_server: NatsServer, log: EventLog, run: RunKey
+) -> None:
+    """The connection stands and nothing comes back: a reader must not take its own for dead."""
+    await log.append(run, Kind.REQUESTED, requested(run), after=0)
+    loop = asyncio.get_running_loop()
+    told: list[float] = []
+
+    async def on_silence() -> None:
+        told.append(loop.time())
+
+    async with (
+        asyncio.timeout(20),
+        proxy_to(nats_server.port) as proxy,
+        connect(proxy.url, "far", ignore) as far,
+        aclosing(follow(EventLog(far, log.shards), run, silence_seconds=0.5, on_silence=on_silence)) as events,
+    ):
+        assert (await anext(events)).seq == 1
+        proxy.stall_answers()
+        told.append(loop.time())
+        following = asyncio.ensure_future(anext(events))
+        await until_true(lambda: len(told) == 3)
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+    # A read of the log is given up after two seconds.
+    assert all(later - earlier < 0.5 + 2.5 for earlier, later in itertools.pairwise(told))
 
 
 @pytest.mark.parametrize("end", [NatsServer.stop, NatsServer.kill], ids=["stop", "kill"])

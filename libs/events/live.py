@@ -1,0 +1,141 @@
+"""What is stored now, as this process hears it: one subscription a run, however many of its readers follow it here.
+
+Core NATS may lose messages, and what waits for a slow reader is bounded: this is no reading of the log but the
+word that there is something to read, mostly with the text. `follow` makes a whole of it.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+from nats.aio.subscription import Subscription
+
+from libs.events.broker import Broker, Msg
+from libs.events.run_events import Served, serve_append
+
+_PENDING_MESSAGES = 256
+_PENDING_BYTES = 128 * 1024
+"""What waits for one reader. Beyond it the log is the better place to wait in: it is read again from there."""
+
+
+class LiveAppend(msgspec.Struct, frozen=True, gc=False):
+    """An append that was stored a moment ago: its place in its stream, its events as they are served, its size."""
+
+    sequence: int
+    events: list[Served]
+    size: int
+
+
+class Heard:
+    """What one reader has heard and not yet taken."""
+
+    def __init__(self) -> None:
+        self._appends: deque[LiveAppend | None] = deque()
+        self._bytes = 0
+        self._waiter: asyncio.Future[None] | None = None
+
+    def put(self, append: LiveAppend) -> None:
+        """One more; where too much waits already, only that something was missed."""
+        if len(self._appends) >= _PENDING_MESSAGES or (self._bytes + append.size > _PENDING_BYTES and self._appends):
+            self.miss()
+            return
+        self._bytes += append.size
+        self._appends.append(append)
+        self._wake()
+
+    def miss(self) -> None:
+        """Something may have been missed here: the log has to be read."""
+        if not self._appends or self._appends[-1] is not None:
+            self._appends.append(None)
+        self._wake()
+
+    async def next(self, seconds: float) -> LiveAppend | None:
+        """The next append; None when something was missed before it, or after `seconds` without one."""
+        if not self._appends:
+            loop = asyncio.get_running_loop()
+            self._waiter = loop.create_future()
+            timer = loop.call_later(seconds, self._wake)
+            try:
+                await self._waiter
+            finally:
+                timer.cancel()
+                self._waiter = None
+        append = self._appends.popleft() if self._appends else None
+        self._bytes -= append.size if append is not None else 0
+        return append
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class _Interest(asyncio.Future[Msg]):
+    """A subscription and its readers. As the client's "future" it is given each message at once.
+
+    A subscriber of the usual kind has a task and a queue of its own, which at thousands of runs is most of their cost.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: dict[Heard, None] = {}
+        self.subscription: Subscription | None = None
+
+    def set_result(self, message: Msg) -> None:
+        """Hand a message on. What cannot be read is in the log for whoever can."""
+        try:
+            sequence = int((message.headers or {})["Nats-Sequence"])
+            events = serve_append(message.data)
+        except (KeyError, ValueError):
+            events = []
+        if not events:
+            self.miss()
+            return
+        append = LiveAppend(sequence, events, len(message.data))
+        for heard in self.readers:
+            heard.put(append)
+
+    def miss(self) -> None:
+        """All readers may have missed something."""
+        for heard in self.readers:
+            heard.miss()
+
+
+class Live:
+    """The subscriptions of one connection, by subject."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._interests: dict[str, _Interest] = {}
+
+    @asynccontextmanager
+    async def listen(self, subject: str) -> AsyncIterator[Heard]:
+        """What is heard on `subject` while the context is open, from before the server sees any later request."""
+        heard = Heard()
+        interest = self._interests.get(subject)
+        is_new = interest is None
+        if interest is None:
+            if not self._interests:
+                self._broker.on_reconnect(self._missed)
+            interest = self._interests[subject] = _Interest()
+        interest.readers[heard] = None
+        try:
+            if is_new:
+                interest.subscription = await self._broker.client.subscribe(subject, future=interest)
+            yield heard
+        finally:
+            del interest.readers[heard]
+            if not interest.readers:
+                await self._end(subject, interest)
+
+    async def _end(self, subject: str, interest: _Interest) -> None:
+        del self._interests[subject]
+        if not self._interests:
+            self._broker.forget_reconnect(self._missed)
+        if interest.subscription is not None:
+            await self._broker.unsubscribe(interest.subscription)
+
+    def _missed(self) -> None:
+        for interest in self._interests.values():
+            interest.miss()

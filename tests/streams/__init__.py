@@ -1,0 +1,1 @@
+"""Event streams over real sockets: readers of every speed, and what they cost the process that serves them."""
