@@ -8,10 +8,11 @@ connection was renewed, read again. Every stream of every dialect and the notifi
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
-from libs.events.broker import Msg, Unavailable
+from libs.events.broker import Unavailable
 from libs.events.log import EventLog, Stored
 from libs.events.run_events import Served, serve_append
 from libs.events.subjects import RunKey, live_subject, shard_of
+from libs.events.wire import Heard
 
 SILENCE_SECONDS = 15.0
 """After so long without a message the log is asked whether one was missed."""
@@ -77,13 +78,13 @@ class _Reader:
         """Whether the log could not be read when it had to be."""
         self.ended = False
 
-    def continue_with(self, message: Msg) -> list[Served] | None:
+    def continue_with(self, message: Heard) -> list[Served] | None:
         """What is new in a live message; None when something before it was missed."""
         events = serve_append(message.data)
         if events[0].seq > self._seq + 1:
             return None
         self.behind = False
-        self._sequence = int((message.headers or {})["Nats-Sequence"])
+        self._sequence = int(message.headers["Nats-Sequence"])
         return self._take(events)
 
     async def catch_up(self) -> list[Served]:
@@ -116,7 +117,7 @@ class _Reader:
         return messages
 
 
-async def _next(heard: asyncio.Queue[Msg | None], silence_seconds: float) -> Msg | None:
+async def _next(heard: asyncio.Queue[Heard | None], silence_seconds: float) -> Heard | None:
     try:
         async with asyncio.timeout(silence_seconds):
             return await heard.get()

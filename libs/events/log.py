@@ -16,9 +16,10 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from libs.events.broker import Broker, Msg, Unavailable
+from libs.events.broker import Broker, Unavailable
 from libs.events.run_events import Append, RunEvent, decode_append, encode_append, serve_append
 from libs.events.subjects import ANY, Kind, RunKey, run_subject, shard_of, stream_of
+from libs.events.wire import Heard
 
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 """An append larger than this is split between its events."""
@@ -235,7 +236,7 @@ async def read_range(broker: Broker, stream: str, subject: str, sequence: int) -
     while True:
         wanted = {"seq": sequence, "next_by_subj": subject, "batch": _BATCH, "max_bytes": _BATCH_BYTES}
         *messages, status = await broker.request_many(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(wanted))
-        headers = status.headers or {}
+        headers = status.headers
         if headers.get("Status") == "404":
             return found
         if headers.get("Status") != "204" or not messages:
@@ -256,15 +257,15 @@ async def read_page(
     else:
         wanted["start_time"] = since.astimezone(UTC).isoformat()
     *messages, status = await broker.request_many(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(wanted))
-    if (status.headers or {}).get("Status") not in ("204", "404"):
-        reason = (status.headers or {}).get("Description", "no reason")
+    if status.headers.get("Status") not in ("204", "404"):
+        reason = status.headers.get("Description", "no reason")
         raise Unavailable(f"the event log could not be read: {reason}")
     return [message for message in map(stored, messages) if message is not None]
 
 
-def stored(message: Msg) -> Stored | None:
+def stored(message: Heard) -> Stored | None:
     """A direct get's answer; None when it says that there is no such message."""
-    headers = message.headers or {}
+    headers = message.headers
     if "Nats-Sequence" not in headers:
         if headers.get("Status") == "404":
             return None
