@@ -115,13 +115,13 @@ class Broker:
             client._pending.append(frame)
             client._pending_data_size += len(frame)
         else:
-            self._transport.write(frame)
+            self._transport.gather(frame)
 
     async def publish(self, subject: str, payload: bytes = b"", headers: dict[str, str] | None = None) -> None:
         """The same, for anything; it waits while much is unwritten."""
-        self.send(subject, payload, head=encode_headers(headers) if headers else b"")
         if self._transport.unwritten > _UNWRITTEN_BYTES:
             await self._written()
+        self.send(subject, payload, head=encode_headers(headers) if headers else b"")
 
     async def publish_with_reply(self, subject: str, payload: bytes, reply: str) -> None:
         """Send and have the answers go to `reply`."""
@@ -192,15 +192,15 @@ class Broker:
         waiting = _Waiting(loop.create_future(), loop.time() + timeout, rest)
         self._waiting[token] = waiting
         try:
-            self.send(subject, payload, f"{self._inbox}.{token}", head)
             if self._transport.unwritten > _UNWRITTEN_BYTES:
                 await self._written()
+            self.send(subject, payload, f"{self._inbox}.{token}", head)
             return await waiting.future
         finally:
             self._waiting.pop(token, None)
 
     async def _written(self) -> None:
-        """Wait until the server has read. What it does not read in time, it may still read later."""
+        """Wait until the server has read what was said before."""
         try:
             async with asyncio.timeout(_WRITE_SECONDS):
                 await self._transport.drain()  # type: ignore[no-untyped-call]  # nats-py leaves it untyped
