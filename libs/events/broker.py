@@ -1,9 +1,9 @@
 """The connection to NATS: how it is made, what happens when it breaks, and requests over it.
 
 Requests share one inbox and one sweep for timeouts, which costs half of what a subscription and a timer for each
-would, and what is heard and said often goes past the client's queues (`wire`). Nothing is buffered while the
-connection is down: a request then fails at once with `Unavailable`, so that no caller is told "no" about something
-that is sent later all the same.
+would, and what is heard and said often goes past the client's queues (`wire`, `transport`). Nothing is buffered
+while the connection is down: a request then fails at once with `Unavailable`, so that no caller is told "no" about
+something that is sent later all the same.
 """
 
 import asyncio
@@ -19,7 +19,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg as Msg
 from nats.aio.subscription import Subscription
 
-from libs.events.wire import Heard, Listener, WireParser, WireTransport, encode_headers, encode_message
+from libs.events.transport import WireTransport
+from libs.events.wire import Heard, Listener, WireParser, encode_headers, encode_message
 from libs.runtime.failures import Retryable
 
 _SWEEP_SECONDS = 0.1

@@ -107,6 +107,16 @@ class EventLog:
             return await self._append_parts(run, kind, append, after, patience_seconds)
         if len(payload) > self.broker.max_payload - _HEADER_BYTES:
             raise TooLarge(f"an event of {len(payload)} bytes")
+        return await self.append_encoded(run, kind, payload, after=after, patience_seconds=patience_seconds)
+
+    def fits(self, payload: bytes) -> bool:
+        """Whether an append may be stored as it is, in one message."""
+        return len(payload) <= min(MAX_MESSAGE_BYTES, self.broker.max_payload - _HEADER_BYTES)
+
+    async def append_encoded(
+        self, run: RunKey, kind: Kind, payload: bytes, *, after: int, patience_seconds: float = 10.0
+    ) -> int:
+        """The same for what `encode_append` made, and `fits`."""
         return await append_message(
             self.broker,
             self.stream(run),
