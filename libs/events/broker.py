@@ -1,8 +1,9 @@
 """The connection to NATS: how it is made, what happens when it breaks, and requests over it.
 
 Requests share one inbox and one sweep for timeouts, which costs half of what a subscription and a timer for each
-would. Nothing is buffered while the connection is down: a request then fails at once with `Unavailable`, so that
-no caller is told "no" about something that is sent later all the same.
+would, and what is heard and said often goes past the client's queues (`wire`, `transport`). Nothing is buffered
+while the connection is down: a request then fails at once with `Unavailable`, so that no caller is told "no" about
+something that is sent later all the same.
 """
 
 import asyncio
@@ -17,13 +18,17 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg as Msg
 from nats.aio.subscription import Subscription
-from nats.aio.transport import TcpTransport
 
+from libs.events.transport import WireTransport
+from libs.events.wire import Heard, Listener, WireParser, encode_headers, encode_message
 from libs.runtime.failures import Retryable
 
 _SWEEP_SECONDS = 0.1
-_CLOSE_SECONDS = 2.0
 _PENDING_BYTES = 512 * 1024 * 1024
+_UNWRITTEN_BYTES = 4 * 1024 * 1024
+"""More than this is not written to a server that reads too slowly: who has more to say waits."""
+
+_WRITE_SECONDS = 2.0
 
 log = structlog.get_logger()
 
@@ -36,17 +41,19 @@ class Unavailable(Retryable):
 
 
 class _Waiting(msgspec.Struct, gc=False):
-    future: asyncio.Future[list[Msg]]
+    future: asyncio.Future[Heard]
     deadline: float
-    many: bool
-    messages: list[Msg]
+    rest: list[Heard] | None
+    """What came before the last one, where many are asked for."""
 
 
 class Broker:
     """One NATS connection and its inbox. Made by `connect`."""
 
-    def __init__(self, client: Client, inbox: str) -> None:
+    def __init__(self, client: Client, parser: WireParser, transport: WireTransport, inbox: str) -> None:
         self.client = client
+        self._parser = parser
+        self._transport = transport
         self._inbox = inbox
         self._waiting: dict[str, _Waiting] = {}
         self._numbers = itertools.count()
@@ -78,6 +85,7 @@ class Broker:
         """Stop listening; nothing to do when the connection is gone."""
         with suppress(nats.errors.Error):
             await subscription.unsubscribe()
+        self._parser.listeners.pop(subscription._id, None)
 
     async def drain(self, subscription: Subscription) -> None:
         """Stop listening, after what the server has already sent was handled."""
@@ -85,47 +93,74 @@ class Broker:
             with suppress(nats.errors.Error, TimeoutError):
                 async with asyncio.timeout(1.0):
                     await subscription.drain()  # type: ignore[no-untyped-call]  # nats-py leaves it untyped
+                    self._parser.listeners.pop(subscription._id, None)
                     return
             # A drain that was cut off leaves the subscription's task and its place in the client behind.
             subscription._closed = False
         await self.unsubscribe(subscription)
 
-    async def publish(self, subject: str, payload: bytes = b"", headers: dict[str, str] | None = None) -> None:
-        """Send on core NATS, to whoever listens now; `Unavailable` while disconnected."""
-        if not self.client.is_connected:
+    def send(self, subject: str, payload: bytes = b"", reply: str = "", head: bytes = b"") -> None:
+        """Send on core NATS, at once and without waiting, to whoever listens now; `Unavailable` while disconnected.
+
+        For what is small and answers what was heard. `head` is what `encode_headers` made.
+        """
+        client = self.client
+        if not client.is_connected:
             raise Unavailable
-        await self.client.publish(subject, payload, headers=headers)
+        if len(head) + len(payload) > client.max_payload:
+            raise nats.errors.MaxPayloadError
+        frame = encode_message(subject, payload, reply, head)
+        client.stats["out_msgs"] += 1
+        if client._pending:
+            # What the client is about to send, a subscription for instance, goes first.
+            client._pending.append(frame)
+            client._pending_data_size += len(frame)
+        else:
+            self._transport.gather(frame)
+
+    async def publish(self, subject: str, payload: bytes = b"", headers: dict[str, str] | None = None) -> None:
+        """The same, for anything; it waits while much is unwritten."""
+        if self._transport.unwritten > _UNWRITTEN_BYTES:
+            await self._written()
+        self.send(subject, payload, head=encode_headers(headers) if headers else b"")
 
     async def publish_with_reply(self, subject: str, payload: bytes, reply: str) -> None:
         """Send and have the answers go to `reply`."""
-        if not self.client.is_connected:
-            raise Unavailable
-        await self.client.publish(subject, payload, reply=reply)
+        self.send(subject, payload, reply)
 
     async def subscribe(self, subject: str, call: Callable[[Msg], Awaitable[None]], queue: str = "") -> Subscription:
         """Have `call` called for each message on a core NATS subject, one after the other."""
         return await self.client.subscribe(subject, queue=queue, cb=call, pending_bytes_limit=_PENDING_BYTES)
 
+    async def hear(self, subject: str, listener: Listener) -> Subscription:
+        """Have `listener` called with each message as it is read: for what is heard often and handled at once."""
+        number = self.client._sid + 1
+        self._parser.listeners[number] = listener
+        subscription = await self.client.subscribe(subject)
+        if subscription._id != number:
+            raise RuntimeError("the client numbers its subscriptions otherwise")
+        return subscription
+
     @asynccontextmanager
-    async def listen(self, subject: str, pending: int) -> AsyncIterator[asyncio.Queue[Msg | None]]:
+    async def listen(self, subject: str, pending: int) -> AsyncIterator[asyncio.Queue[Heard | None]]:
         """A queue of what is heard on `subject`, from before the server sees any later request of ours.
 
         None in it means that something may have been missed: the connection was renewed, or more than `pending`
         messages were waiting.
         """
-        queue: asyncio.Queue[Msg | None] = asyncio.Queue()
+        queue: asyncio.Queue[Heard | None] = asyncio.Queue()
 
         def missed() -> None:
             if queue.qsize() <= pending:
                 queue.put_nowait(None)
 
-        async def heard(message: Msg) -> None:
+        def heard(message: Heard) -> None:
             if queue.qsize() < pending:
                 queue.put_nowait(message)
             else:
                 missed()
 
-        subscription = await self.client.subscribe(subject, cb=heard, pending_bytes_limit=_PENDING_BYTES)
+        subscription = await self.hear(subject, heard)
         self.on_reconnect(missed)
         try:
             yield queue
@@ -135,40 +170,53 @@ class Broker:
 
     async def request(
         self, subject: str, payload: bytes = b"", headers: dict[str, str] | None = None, timeout: float = 2.0
-    ) -> Msg:
+    ) -> Heard:
         """One answer. `Unavailable` after `timeout` seconds or when nobody listens."""
-        (answer,) = await self._ask(subject, payload, headers, timeout, many=False)
-        if not answer.data and answer.headers and answer.headers.get("Status") == "503":
+        answer = await self.ask(subject, payload, encode_headers(headers) if headers else b"", timeout)
+        if answer.has_status and not answer.data and answer.headers["Status"] == "503":
             raise Unavailable
         return answer
 
-    async def request_many(self, subject: str, payload: bytes, timeout: float = 5.0) -> list[Msg]:
-        """The answers up to and with the first that has a `Status` header (batched direct get)."""
-        return await self._ask(subject, payload, None, timeout, many=True)
+    async def ask(self, subject: str, payload: bytes, head: bytes, timeout: float) -> Heard:
+        """The same with encoded headers; "nobody listens" is an answer too, without data."""
+        return await self._ask(subject, payload, head, timeout, None)
 
-    async def _ask(
-        self, subject: str, payload: bytes, headers: dict[str, str] | None, timeout: float, *, many: bool
-    ) -> list[Msg]:
-        if not self.client.is_connected:
-            raise Unavailable
+    async def request_many(self, subject: str, payload: bytes, timeout: float = 5.0) -> list[Heard]:
+        """The answers up to and with the first that has a `Status` header (batched direct get)."""
+        answers: list[Heard] = []
+        answers.append(await self._ask(subject, payload, b"", timeout, answers))
+        return answers
+
+    async def _ask(self, subject: str, payload: bytes, head: bytes, timeout: float, rest: list[Heard] | None) -> Heard:
         loop = asyncio.get_running_loop()
         token = str(next(self._numbers))
-        waiting = _Waiting(loop.create_future(), loop.time() + timeout, many, [])
+        waiting = _Waiting(loop.create_future(), loop.time() + timeout, rest)
         self._waiting[token] = waiting
         try:
-            await self.client.publish(subject, payload, reply=f"{self._inbox}.{token}", headers=headers)
+            if self._transport.unwritten > _UNWRITTEN_BYTES:
+                await self._written()
+            self.send(subject, payload, f"{self._inbox}.{token}", head)
             return await waiting.future
         finally:
             self._waiting.pop(token, None)
 
-    async def on_answer(self, message: Msg) -> None:
-        """The inbox's subscriber."""
+    async def _written(self) -> None:
+        """Wait until the server has read what was said before."""
+        try:
+            async with asyncio.timeout(_WRITE_SECONDS):
+                await self._transport.drain()  # type: ignore[no-untyped-call]  # nats-py leaves it untyped
+        except (TimeoutError, OSError):
+            raise Unavailable("the event log does not read what is sent to it") from None
+
+    def on_answer(self, message: Heard) -> None:
+        """The inbox's listener."""
         waiting = self._waiting.get(message.subject.rpartition(".")[2])
         if waiting is None or waiting.future.done():
             return
-        waiting.messages.append(message)
-        if not waiting.many or (message.headers and "Status" in message.headers):
-            waiting.future.set_result(waiting.messages)
+        if waiting.rest is None or message.has_status:
+            waiting.future.set_result(message)
+        else:
+            waiting.rest.append(message)
 
     async def sweep(self) -> None:
         """Fail the requests whose time is over, for as long as the connection lives."""
@@ -217,9 +265,10 @@ async def connect(url: str, name: str, on_lost: Callable[[], None]) -> AsyncIter
         broker.reconnected()
 
     client = Client()
-    client._transport = _Transport()  # type: ignore[no-untyped-call]  # nats-py leaves it untyped
+    client._ps = parser = WireParser(client)
+    client._transport = transport = WireTransport(parser)
     inbox = f"_INBOX.{name}.{secrets.token_hex(6)}"
-    broker = Broker(client, inbox)
+    broker = Broker(client, parser, transport, inbox)
     await client.connect(
         url,
         name=name,
@@ -235,7 +284,7 @@ async def connect(url: str, name: str, on_lost: Callable[[], None]) -> AsyncIter
         closed_cb=lost,
         pending_size=64 * 1024 * 1024,
     )
-    await client.subscribe(f"{inbox}.*", cb=broker.on_answer, pending_bytes_limit=_PENDING_BYTES)
+    await broker.hear(f"{inbox}.*", broker.on_answer)
     sweeper = asyncio.create_task(broker.sweep())
     try:
         yield broker
@@ -243,24 +292,3 @@ async def connect(url: str, name: str, on_lost: Callable[[], None]) -> AsyncIter
         leaving = True
         await client.close()
         sweeper.cancel()
-
-
-class _Transport(TcpTransport):
-    """A connection that closes in bounded time.
-
-    The client waits for that before it reconnects, and what was written to a server that no longer reads (a cut
-    cable, a frozen machine) would keep it waiting for as long as the kernel tries: a quarter of an hour.
-    """
-
-    def __bool__(self) -> bool:
-        """Keeps the client from making a transport of its own on the first connection."""
-        return True
-
-    async def wait_closed(self) -> None:
-        if self._io_writer is None:
-            return
-        try:
-            async with asyncio.timeout(_CLOSE_SECONDS):
-                await self._io_writer.wait_closed()
-        except TimeoutError:
-            self._io_writer.transport.abort()

@@ -12,8 +12,9 @@ from contextlib import asynccontextmanager
 import msgspec
 from nats.aio.subscription import Subscription
 
-from libs.events.broker import Broker, Msg
+from libs.events.broker import Broker
 from libs.events.run_events import Served, serve_append
+from libs.events.wire import Heard
 
 _PENDING_MESSAGES = 256
 _PENDING_BYTES = 128 * 1024
@@ -28,7 +29,7 @@ class LiveAppend(msgspec.Struct, frozen=True, gc=False):
     size: int
 
 
-class Heard:
+class Hearing:
     """What one reader has heard and not yet taken."""
 
     def __init__(self) -> None:
@@ -71,21 +72,17 @@ class Heard:
             self._waiter.set_result(None)
 
 
-class _Interest(asyncio.Future[Msg]):
-    """A subscription and its readers. As the client's "future" it is given each message at once.
-
-    A subscriber of the usual kind has a task and a queue of its own, which at thousands of runs is most of their cost.
-    """
+class _Interest:
+    """A subscription and its readers."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.readers: dict[Heard, None] = {}
+        self.readers: dict[Hearing, None] = {}
         self.subscription: Subscription | None = None
 
-    def set_result(self, message: Msg) -> None:
+    def on_message(self, message: Heard) -> None:
         """Hand a message on. What cannot be read is in the log for whoever can."""
         try:
-            sequence = int((message.headers or {})["Nats-Sequence"])
+            sequence = int(message.headers["Nats-Sequence"])
             events = serve_append(message.data)
         except (KeyError, ValueError):
             events = []
@@ -93,13 +90,13 @@ class _Interest(asyncio.Future[Msg]):
             self.miss()
             return
         append = LiveAppend(sequence, events, len(message.data))
-        for heard in self.readers:
-            heard.put(append)
+        for hearing in self.readers:
+            hearing.put(append)
 
     def miss(self) -> None:
         """All readers may have missed something."""
-        for heard in self.readers:
-            heard.miss()
+        for hearing in self.readers:
+            hearing.miss()
 
 
 class Live:
@@ -110,22 +107,22 @@ class Live:
         self._interests: dict[str, _Interest] = {}
 
     @asynccontextmanager
-    async def listen(self, subject: str) -> AsyncIterator[Heard]:
+    async def listen(self, subject: str) -> AsyncIterator[Hearing]:
         """What is heard on `subject` while the context is open, from before the server sees any later request."""
-        heard = Heard()
+        hearing = Hearing()
         interest = self._interests.get(subject)
         is_new = interest is None
         if interest is None:
             if not self._interests:
                 self._broker.on_reconnect(self._missed)
             interest = self._interests[subject] = _Interest()
-        interest.readers[heard] = None
+        interest.readers[hearing] = None
         try:
             if is_new:
-                interest.subscription = await self._broker.client.subscribe(subject, future=interest)
-            yield heard
+                interest.subscription = await self._broker.hear(subject, interest.on_message)
+            yield hearing
         finally:
-            del interest.readers[heard]
+            del interest.readers[hearing]
             if not interest.readers:
                 await self._end(subject, interest)
 

@@ -16,10 +16,11 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from libs.events.broker import Broker, Msg, Unavailable
+from libs.events.broker import Broker, Unavailable
 from libs.events.live import Live
 from libs.events.run_events import Append, RunEvent, decode_append, encode_append, serve_append
 from libs.events.subjects import ANY, Kind, RunKey, run_subject, shard_of, stream_of
+from libs.events.wire import Heard
 
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 """An append larger than this is split between its events."""
@@ -108,6 +109,16 @@ class EventLog:
             return await self._append_parts(run, kind, append, after, patience_seconds)
         if len(payload) > self.broker.max_payload - _HEADER_BYTES:
             raise TooLarge(f"an event of {len(payload)} bytes")
+        return await self.append_encoded(run, kind, payload, after=after, patience_seconds=patience_seconds)
+
+    def fits(self, payload: bytes) -> bool:
+        """Whether an append may be stored as it is, in one message."""
+        return len(payload) <= min(MAX_MESSAGE_BYTES, self.broker.max_payload - _HEADER_BYTES)
+
+    async def append_encoded(
+        self, run: RunKey, kind: Kind, payload: bytes, *, after: int, patience_seconds: float = 10.0
+    ) -> int:
+        """The same for what `encode_append` made, and `fits`."""
         return await append_message(
             self.broker,
             self.stream(run),
@@ -253,7 +264,7 @@ async def read_part(
     """The first of `read_range`: up to `messages` of them, or about `size` bytes; whether there are more."""
     wanted = {"seq": sequence, "next_by_subj": subject, "batch": messages, "max_bytes": size}
     *found, status = await broker.request_many(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(wanted), timeout)
-    headers = status.headers or {}
+    headers = status.headers
     if headers.get("Status") == "404":
         return [], False
     if headers.get("Status") != "204" or not found:
@@ -272,15 +283,15 @@ async def read_page(
     else:
         wanted["start_time"] = since.astimezone(UTC).isoformat()
     *messages, status = await broker.request_many(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(wanted))
-    if (status.headers or {}).get("Status") not in ("204", "404"):
-        reason = (status.headers or {}).get("Description", "no reason")
+    if status.headers.get("Status") not in ("204", "404"):
+        reason = status.headers.get("Description", "no reason")
         raise Unavailable(f"the event log could not be read: {reason}")
     return [message for message in map(stored, messages) if message is not None]
 
 
-def stored(message: Msg) -> Stored | None:
+def stored(message: Heard) -> Stored | None:
     """A direct get's answer; None when it says that there is no such message."""
-    headers = message.headers or {}
+    headers = message.headers
     if "Nats-Sequence" not in headers:
         if headers.get("Status") == "404":
             return None

@@ -7,12 +7,13 @@ may forget one without a word, too (another server leads now): so pulls have hea
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import msgspec
 import structlog
 
 from libs.events.broker import Broker, Msg, Unavailable
+from libs.events.wire import Heard
 
 _EXPIRES_SECONDS = 20.0
 _HEARTBEAT_SECONDS = 1.0
@@ -41,7 +42,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Where acknowledgements go."""
 
 
-def read_delivery(message: Msg) -> Delivery:
+def read_delivery(message: Heard | Msg) -> Delivery:
     """The message with what its acknowledgement subject tells (both forms that servers send)."""
     tokens = message.reply.split(".")
     # $JS.ACK.<stream>.<consumer>.<attempt>.<sequence>.<consumer sequence>.<time>.<pending>, and the second form with
@@ -76,7 +77,7 @@ class StandingPull:
         stream: str,
         consumer: str,
         room: Callable[[], int],
-        on_message: Callable[[Delivery], Awaitable[None]],
+        on_message: Callable[[Delivery], None],
     ) -> None:
         self._broker = broker
         self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
@@ -101,7 +102,7 @@ class StandingPull:
     async def run(self) -> None:
         """Pull until cancelled; on leaving, what the server had already sent is still handed on."""
         inbox = self._broker.new_inbox()
-        subscription = await self._broker.subscribe(f"{inbox}.*", self._heard)
+        subscription = await self._broker.hear(f"{inbox}.*", self._heard)
         self._broker.on_reconnect(self.renew)
         try:
             while self._lost is None:
@@ -142,15 +143,14 @@ class StandingPull:
         self._standing += lacking
         self._quiet_since = asyncio.get_running_loop().time()
 
-    async def _heard(self, message: Msg) -> None:
+    def _heard(self, message: Heard) -> None:
         self._quiet_since = asyncio.get_running_loop().time()
-        headers = message.headers or {}
-        if "Status" in headers and not message.reply:
-            self._on_status(int(message.subject.rpartition(".")[2]), headers)
+        if not message.reply and message.has_status:
+            self._on_status(int(message.subject.rpartition(".")[2]), message.headers)
             return
         # Which pull a message answers it does not tell: so their sum is counted.
         self._standing = max(0, self._standing - 1)
-        await self._on_message(read_delivery(message))
+        self._on_message(read_delivery(message))
         self.wake()
 
     def _on_status(self, pull: int, headers: dict[str, str]) -> None:

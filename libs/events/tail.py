@@ -70,10 +70,9 @@ class Tail:
         consumer = await self._make_consumer()
         queue: asyncio.Queue[Delivery | None] = asyncio.Queue()
 
-        async def heard(delivery: Delivery) -> None:
-            queue.put_nowait(delivery)
-
-        pull = StandingPull(self._broker, self._stream, consumer.name, lambda: _PENDING - queue.qsize(), heard)
+        pull = StandingPull(
+            self._broker, self._stream, consumer.name, lambda: _PENDING - queue.qsize(), queue.put_nowait
+        )
         pulling = asyncio.create_task(pull.run())
         pulling.add_done_callback(lambda _: queue.put_nowait(None))
         try:

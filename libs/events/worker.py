@@ -121,7 +121,7 @@ class Worker:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=2.0)
 
-    async def _on_message(self, delivery: Delivery) -> None:
+    def _on_message(self, delivery: Delivery) -> None:
         self._running[delivery.reply] = delivery
         task = asyncio.create_task(self._handle(delivery))
         self._tasks.add(task)

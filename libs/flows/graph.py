@@ -29,6 +29,25 @@ def topological_order(ids: Sequence[str], links: Iterable[tuple[str, str]]) -> l
     return order
 
 
+def order_of_arrival(ids: Sequence[str], links: Iterable[tuple[str, str]]) -> list[str]:
+    """The order in which nodes end when each ends as soon as it begins, and those that it made ready queue up.
+
+    `ids` are in topological order, `links` in the order in which a node's ways out are looked at.
+    """
+    targets: dict[str, list[str]] = {node_id: [] for node_id in ids}
+    waiting = dict.fromkeys(ids, 0)
+    for source, target in links:
+        targets[source].append(target)
+        waiting[target] += 1
+    order = [node_id for node_id in ids if not waiting[node_id]]
+    for node_id in order:
+        for target in targets[node_id]:
+            waiting[target] -= 1
+            if not waiting[target]:
+                order.append(target)
+    return order
+
+
 def cycles(ids: Sequence[str], links: Sequence[tuple[str, str]], limit: int) -> list[list[str]]:
     """Up to `limit` cycles that share no node, each as the ids along it, so that cutting them all leaves none such.
 

@@ -10,11 +10,12 @@ from contextlib import aclosing, asynccontextmanager
 
 import msgspec
 
-from libs.events.broker import Broker, Msg, Unavailable
+from libs.events.broker import Broker, Unavailable
 from libs.events.follow import follow
 from libs.events.log import EventLog
 from libs.events.run_events import RunCancelled, RunCompleted, RunEnd, RunFailed, decode_event, last_event
 from libs.events.subjects import ANY, RunKey, answer_subject
+from libs.events.wire import Heard
 
 _FIRST_LOOK_SECONDS = 1.0
 _LOOK_SECONDS = 5.0
@@ -101,8 +102,8 @@ class Waiting:
             return None
         return None if stored is None else read_end(stored.payload)
 
-    async def on_answer(self, message: Msg) -> None:
-        """The subscriber of this gateway's answers."""
+    def on_answer(self, message: Heard) -> None:
+        """The listener for this gateway's answers."""
         expected = self._expected.get(message.subject.rpartition(".")[2])
         if expected is None or expected.end.done():
             return
@@ -121,7 +122,7 @@ def read_end(payload: bytes) -> RunEnd | None:
 async def waiting(broker: Broker, log: EventLog, gateway: str) -> AsyncIterator[Waiting]:
     """Listen for answers to this gateway."""
     waiters = Waiting(log, gateway)
-    subscription = await broker.subscribe(answer_subject(gateway, ANY), waiters.on_answer)
+    subscription = await broker.hear(answer_subject(gateway, ANY), waiters.on_answer)
     try:
         yield waiters
     finally:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from libs.events.broker import Broker, Msg, Unavailable
+from libs.events.broker import Broker, Unavailable
 from libs.events.log import EventLog
 from libs.events.subjects import (
     ANY,
@@ -25,6 +25,7 @@ from libs.events.subjects import (
     workspace_runs_filter,
 )
 from libs.events.topology import api
+from libs.events.wire import Heard
 from services.gateway.audit.entries import Entry, Message, Wanted, entries_of
 from services.gateway.audit.positions import Position, Seal
 
@@ -161,15 +162,15 @@ async def _batch(broker: Broker, source: Source, start: dict[str, Any]) -> list[
             if not left:
                 raise
         else:
-            headers = status.headers or {}
+            headers = status.headers
             if headers.get("Status") == "404" or (headers.get("Status") == "204" and messages):
                 return [_message(source, each) for each in messages]
         await asyncio.sleep(_PAUSE_SECONDS)
     raise Unavailable("the event log could not be read")
 
 
-def _message(source: Source, found: Msg) -> Message:
-    headers = found.headers or {}
+def _message(source: Source, found: Heard) -> Message:
+    headers = found.headers
     stored_at = datetime.fromisoformat(headers["Nats-Time-Stamp"])
     return Message(
         source=source.number,
