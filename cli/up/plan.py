@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from cli.up.refusal import StartRefusedError
+from libs.runtime.settings import read_settings
 
 SERVICES = ("auth", "executor", "notifier", "gateway")
 """In the order of starting: what others wait for comes first."""
@@ -17,6 +18,15 @@ _OTHER_PORTS_FROM = 1220
 _NOT_FOR_SERVICES = frozenset(
     {"HEADGATE_ADMIN_KEY", "HEADGATE_API_KEY", "HEADGATE_URL", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
 )
+
+
+_GIVEN_BY_US = {
+    "HEADGATE_PORT": "0",
+    "HEADGATE_INDEX": "0",
+    "HEADGATE_PARENT_FD": "-1",
+    "HEADGATE_MASTER_KEY": "",
+}
+"""What services get from us (`service_environment`), whatever is set outside."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +83,7 @@ def read_plan(environment: Mapping[str, str], *, counts: Mapping[str, int], flow
         raise StartRefusedError(f"HEADGATE_FSYNC is {fsync!r}: it is either always or interval")
     if flows is not None and not flows.is_dir():
         raise StartRefusedError(f"--flows {flows}: there is no such directory")
+    _check_settings(environment)
     return Plan(
         **counts,
         port=port,
@@ -84,6 +95,14 @@ def read_plan(environment: Mapping[str, str], *, counts: Mapping[str, int], flow
         fsync="interval" if fsync == "interval" else "always",
         egress_allow=environment.get("HEADGATE_EGRESS_ALLOW", ""),
     )
+
+
+def _check_settings(environment: Mapping[str, str]) -> None:
+    """What no service would start with is said here once, not by each of them again and again."""
+    try:
+        read_settings({**environment, **_GIVEN_BY_US})
+    except ValueError as error:
+        raise StartRefusedError(str(error)) from error
 
 
 def _port(text: str, gateways: int) -> int:

@@ -8,10 +8,14 @@ Every setting is an environment variable `HEADGATE_<NAME>`; a secret may come fr
 import base64
 import os
 import socket
-from collections.abc import Mapping
+import ssl
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
+
+from libs.runtime.mail_addresses import Sender, parse_addresses, parse_sender
+from libs.runtime.mail_server import MailServer, parse_smtp_url
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +60,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     egress_allow: str = ""
     public_url: str = ""
     """The address callers use, for links in answers; empty: taken from the request."""
+    smtp_url: str = ""
+    """Where mail is handed in (`libs/runtime/mail_server.py` says how it is written); empty: nobody is sent mail."""
+    smtp_ca: str = ""
+    """PEM certificates that alone vouch for the mail server; empty: those that the machine trusts."""
+    email_from: str = ""
+    """`address` or `Name <address>`; empty: the SMTP URL's user if that is an address, else `headgate@localhost`."""
+    alert_email: str = ""
+    """Who is told by mail of deliveries that fail for good, comma-separated addresses; empty: nobody."""
     parent_fd: int = -1
     """A pipe whose end of file means that the supervisor is gone; -1: there is none."""
 
@@ -76,6 +88,34 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("HEADGATE_MASTER_KEY must hold at least 32 bytes, base64-encoded")
         return secret
 
+    @property
+    def mail_server(self) -> MailServer | None:
+        """Where mail is handed in, if anywhere. ValueError when the URL does not fit."""
+        return parse_smtp_url(self.smtp_url) if self.smtp_url else None
+
+    @property
+    def mail_trust(self) -> ssl.SSLContext:
+        """By whom a mail server's certificate may be signed. ValueError when there is no such certificate."""
+        try:
+            return ssl.create_default_context(cadata=self.smtp_ca or None)
+        except (ssl.SSLError, ValueError) as error:
+            raise ValueError("holds no certificates in PEM") from error
+
+    @property
+    def mail_sender(self) -> Sender:
+        """Who mails are from. ValueError when that is no address."""
+        if self.email_from:
+            return parse_sender(self.email_from)
+        try:
+            return parse_sender(self.mail_server.user if self.mail_server else "")
+        except ValueError:
+            return Sender(name="Headgate", address="headgate@localhost")
+
+    @property
+    def alert_addresses(self) -> list[str]:
+        """Who is told of failures. ValueError naming an address that is none."""
+        return parse_addresses(self.alert_email) if self.alert_email else []
+
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """The settings in `environment`. ValueError names the variable that does not fit."""
@@ -85,8 +125,30 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         if variable in environment:
             found[name] = environment[variable]
         elif f"{variable}_FILE" in environment:
-            found[name] = Path(environment[f"{variable}_FILE"]).read_text().strip()
+            found[name] = _text_of(Path(environment[f"{variable}_FILE"]), variable)
     try:
-        return msgspec.convert(found, Settings, strict=False)
+        settings = msgspec.convert(found, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise ValueError(f"a setting does not fit: {error} (variables are named HEADGATE_<NAME>)") from error
+    _check("SMTP_URL", lambda: settings.mail_server)
+    _check("SMTP_CA", lambda: settings.mail_trust if settings.smtp_ca else None)
+    _check("EMAIL_FROM", lambda: settings.mail_sender)
+    _check("ALERT_EMAIL", lambda: settings.alert_addresses)
+    return settings
+
+
+def _text_of(file: Path, variable: str) -> str:
+    try:
+        return file.read_text().strip()
+    except OSError as error:
+        raise ValueError(f"{variable}_FILE: {error.strerror}: {file}") from error
+    except UnicodeDecodeError:
+        raise ValueError(f"{variable}_FILE: {file} is not a text in UTF-8") from None
+
+
+def _check(name: str, read: Callable[[], object]) -> None:
+    """Have a text read that means more than its type says."""
+    try:
+        read()
+    except ValueError as error:
+        raise ValueError(f"HEADGATE_{name}: {error}") from error

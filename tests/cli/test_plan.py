@@ -16,7 +16,14 @@ def test_without_settings_it_is_port_8080_and_data_below_here() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("HEADGATE_PORT", "eighty"), ("HEADGATE_PORT", "65536"), ("HEADGATE_FSYNC", "never")]
+    ("name", "value"),
+    [
+        ("HEADGATE_PORT", "eighty"),
+        ("HEADGATE_PORT", "65536"),
+        ("HEADGATE_FSYNC", "never"),
+        ("HEADGATE_SMTP_URL", "mail.test:25"),
+        ("HEADGATE_SMTP_URL_FILE", "not/there"),
+    ],
 )
 def test_a_setting_that_does_not_fit_is_named(name: str, value: str) -> None:
     with pytest.raises(StartRefusedError, match=name):

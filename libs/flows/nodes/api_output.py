@@ -10,6 +10,7 @@ from libs.flows.scope import Scope
 from libs.flows.sources import Sources
 from libs.flows.templates import Renderer
 from libs.runtime.failures import Terminal
+from libs.runtime.mail_addresses import parse_addresses
 
 Line = Annotated[str, Meta(min_length=1, max_length=1_000)]
 
@@ -85,6 +86,8 @@ class ApiOutput(Node[ApiOutputProgram], frozen=True, kw_only=True, tag="api_outp
         if self.program.to is None or self.program.subject is None:
             return None
         to, subject = self.program.to.render(scope).strip(), self.program.subject.render(scope)
-        if "@" not in to or any(character in to for character in "\r\n\0"):
-            raise Terminal("node_failed", "email: `to` is not an address")
-        return Email(to=to, subject=" ".join(subject.split()))
+        try:
+            addresses = parse_addresses(to)
+        except ValueError as error:
+            raise Terminal("node_failed", f"email: {error}") from error
+        return Email(to=", ".join(addresses), subject=" ".join(subject.split()))
