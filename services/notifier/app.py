@@ -1,7 +1,7 @@
 """The notifier's composition root: the only place that makes its connections."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from aiohttp import web
@@ -14,12 +14,17 @@ from libs.edge.run_events import Reader, events_route
 from libs.edge.streams import Streams
 from libs.egress import Egress, Policy
 from libs.events.broker import Broker, connect
+from libs.events.deliveries import Channel as ChannelName
 from libs.events.log import EventLog
 from libs.events.topology import converge
 from libs.runtime.health import Readiness, health_routes
 from libs.runtime.listener import listen
 from libs.runtime.settings import Settings
+from services.notifier.alarm import Alarm
+from services.notifier.alerts import Alerts
+from services.notifier.channels import Channel
 from services.notifier.channels.callback import CallbackChannel
+from services.notifier.channels.email import open_email
 from services.notifier.channels.webhook import WebhookChannel
 from services.notifier.deliverer import Deliverer
 from services.notifier.endpoints import Endpoints
@@ -35,6 +40,7 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
         connect(settings.nats_url, settings.instance, stopping.set) as broker,
         Callers(broker) as callers,
         Egress(Policy.parse(settings.egress_allow)) as egress,
+        open_email(settings) as email,
         asyncio.TaskGroup() as group,
     ):
         readiness.require("nats", lambda: broker.connected)
@@ -43,7 +49,14 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
         following = group.create_task(subscribers.registry.tail.run())
         await subscribers.registry.tail.caught_up.wait()
         reader = Reader(log=log, streams=Streams())
-        deliverer = _deliverer(settings, broker, log, egress, subscribers)
+        master, seconds = settings.master_secret, settings.delivery_timeout_seconds
+        # A channel is a file, and a line here.
+        channels: dict[ChannelName, Channel] = {
+            "webhook": WebhookChannel(egress, subscribers, master, seconds),
+            "callback": CallbackChannel(egress, master, seconds),
+            "email": email,
+        }
+        deliverer = _deliverer(settings, broker, log, channels, subscribers)
         app = _application(Edge(app=reader, callers=callers, max_body_bytes=settings.max_body_bytes), readiness)
         async with (
             listen(app, settings.host, settings.port, drain_seconds=1.0, malformed=malformed),
@@ -59,18 +72,18 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
 
 
 def _deliverer(
-    settings: Settings, broker: Broker, log: EventLog, egress: Egress, subscribers: Subscribers
+    settings: Settings,
+    broker: Broker,
+    log: EventLog,
+    channels: Mapping[ChannelName, Channel],
+    subscribers: Subscribers,
 ) -> Deliverer:
-    """A channel is a file and a line here."""
-    master = settings.master_secret
     return Deliverer(
         broker,
         log,
-        {
-            "webhook": WebhookChannel(egress, subscribers, master, settings.delivery_timeout_seconds),
-            "callback": CallbackChannel(egress, master, settings.delivery_timeout_seconds),
-        },
+        channels,
         Endpoints(broker, subscribers, settings.webhook_failing_seconds, settings.instance),
+        Alarm(broker, Alerts(settings.alert_addresses)),
         read_schedule(settings.delivery_schedule),
         guard_seconds=settings.delivery_timeout_seconds + settings.lease_seconds,
     )

@@ -20,6 +20,7 @@ from libs.events.deliveries import Channel as ChannelName
 from libs.events.log import EventLog
 from libs.events.timers import cancel_timer, set_timer
 from libs.runtime.ids import new_id
+from services.notifier.alarm import Alarm
 from services.notifier.channels import Channel, Outcome, Story
 from services.notifier.endpoints import TEST, Endpoints
 from services.notifier.lanes import Lane, Lanes
@@ -67,6 +68,7 @@ class Deliverer:
         event_log: EventLog,
         channels: Mapping[ChannelName, Channel],
         endpoints: Endpoints,
+        alarm: Alarm,
         schedule: Sequence[float],
         guard_seconds: float,
     ) -> None:
@@ -74,6 +76,7 @@ class Deliverer:
         self._log = event_log
         self._channels = channels
         self._endpoints = endpoints
+        self._alarm = alarm
         self._schedule = schedule
         self._guard_seconds = guard_seconds
         self._recorder = Recorder(broker)
@@ -167,7 +170,11 @@ class Deliverer:
         next_at = next_attempt(self._schedule, delivery.attempts, outcome, now, random.random())
         if delivery.event == TEST:
             next_at = None
-        await self._endpoints.after(delivery, outcome, now)
+        disabled = await self._endpoints.after(delivery, outcome, now)
+        if disabled is not None:
+            await self._alarm.disabled(delivery, disabled, now)
+        if next_at is None and not outcome.delivered:
+            await self._alarm.given_up(delivery, outcome.error or "", now)
         async with attempt.timer:
             attempt.over = True
             if next_at is not None:

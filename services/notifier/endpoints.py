@@ -44,20 +44,23 @@ class Endpoints:
             return "the webhook is not active"
         return None
 
-    async def after(self, delivery: Delivery, outcome: Outcome, now: datetime) -> None:
-        """Remember how an attempt went; perhaps the webhook is out of service after it."""
+    async def after(self, delivery: Delivery, outcome: Outcome, now: datetime) -> str | None:
+        """Remember how an attempt went; why the webhook is out of service since now, None where it is not."""
         if not isinstance(delivery.target, ToWebhook):
-            return
+            return None
         workspace, webhook_id = delivery.workspace, delivery.target.webhook_id
         if outcome.delivered:
             await self._conditions.well(workspace, webhook_id)
-            return
+            return None
         too_long = await self._conditions.failed(workspace, webhook_id, now, self._failing_seconds)
-        if outcome.gone or too_long:
-            webhook = self._subscribers.webhook(workspace, webhook_id)
-            reason = "gone" if outcome.gone else "failing"
-            if webhook is not None and await disable(self._broker, webhook, reason, self._by, now):
-                log.warning("webhook disabled", webhook_id=webhook_id, reason=reason)
+        webhook = self._subscribers.webhook(workspace, webhook_id)
+        if webhook is None or not (outcome.gone or too_long):
+            return None
+        reason = "gone" if outcome.gone else "failing"
+        if not await disable(self._broker, webhook, reason, self._by, now):
+            return None
+        log.warning("webhook disabled", webhook_id=webhook_id, reason=reason)
+        return reason
 
 
 async def disable(broker: Broker, webhook: Webhook, reason: str, by: str, now: datetime) -> bool:
