@@ -1,6 +1,6 @@
 """Connections to the mail server: a few, opened when there is mail, and kept for a moment for the mail after it.
 
-Everything here ends in bounded time: each command, and the whole of an attempt with its wait for a free connection.
+An attempt ends in bounded time, with its wait for a free connection and all that is said over it.
 """
 
 import asyncio
@@ -32,11 +32,11 @@ _UNAVAILABLE = 421
 
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True):
-    """How long is waited, in seconds. `whole` is less than the minute after which an attempt counts as lost."""
+    """How long is waited, in seconds."""
 
-    command: float = 20.0
-    whole: float = 50.0
+    attempt: float = 15.0
     idle: float = 10.0
+    """For the next mail, before a connection is closed."""
     login: float = 60.0
     """After a refused login, before the next one: a server that is asked too often locks the account."""
 
@@ -93,7 +93,7 @@ class MailConnections:
 
     async def hand_over(self, envelope: Envelope, mail: bytes) -> Handed:
         """Hand one mail over. Raises `SMTPException`, `LoginRefused`, `OSError` or `TimeoutError`."""
-        async with asyncio.timeout(self._patience.whole), self._room:
+        async with asyncio.timeout(self._patience.attempt), self._room:
             kept = self._take()
             if kept is not None:
                 try:
@@ -132,7 +132,7 @@ class MailConnections:
             username=server.user or None,
             password=server.password or None,
             local_hostname=_own_name(),
-            timeout=self._patience.command,
+            timeout=self._patience.attempt,
             use_tls=server.tls == "from_start",
             start_tls={"required": True, "if_offered": None}.get(server.tls, False),
             tls_context=self._trust,

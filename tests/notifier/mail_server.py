@@ -123,7 +123,7 @@ def mail_server(
 
 
 @asynccontextmanager
-async def scripted(*script: bytes | None) -> AsyncIterator[int]:
+async def scripted(*script: bytes | None, each_after_seconds: float = 0.0) -> AsyncIterator[int]:
     """A server that says the greeting and then one text for each line it gets; None: it hangs up there and then."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -132,6 +132,7 @@ async def scripted(*script: bytes | None) -> AsyncIterator[int]:
                 if text is None:
                     writer.transport.abort()
                     return
+                await asyncio.sleep(each_after_seconds)
                 writer.write(text)
                 await reader.readline()
             await reader.read()

@@ -143,6 +143,7 @@ async def open_email(settings: Settings, patience: Patience | None = None) -> As
         # would only keep mail from servers of the house, whose certificates nobody signed.
         trust.check_hostname = False
         trust.verify_mode = ssl.CERT_NONE
+    patience = patience or Patience(attempt=settings.delivery_timeout_seconds)
     async with MailConnections(server, trust, patience) as connections:
         secrets = _forms(server.user, server.password)
         yield EmailChannel(connections, sender=sender, public_url=public_url, secrets=secrets)
