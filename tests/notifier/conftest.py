@@ -8,6 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "clients" / "python"))
 
+from cli.ports import random_port
 from tests.e2e.caller import Caller, calling
 from tests.e2e.target import Target, target
 from tests.stack import Stack
@@ -22,9 +23,21 @@ _ENV = {
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def mail_port() -> int:
+    """Where the shared stack has its mail server; a test that wants one serves it there."""
+    return random_port()
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, mail_port: int) -> Iterator[Stack]:
     """Two gateways, two notifiers."""
-    env = {**_ENV, "HEADGATE_FSYNC": "interval"}
+    env = {
+        **_ENV,
+        "HEADGATE_FSYNC": "interval",
+        "HEADGATE_SMTP_URL": f"smtp://127.0.0.1:{mail_port}?starttls=false",
+        "HEADGATE_EMAIL_FROM": "Headgate <runs@headgate.test>",
+        "HEADGATE_ALERT_EMAIL": "operator@headgate.test",
+    }
     with Stack(tmp_path_factory.mktemp("notifier"), gateways=2, notifiers=2, env=env) as running:
         yield running
         logs = "".join(path.read_text() for path in (running.data / "logs").glob("notifier-*.log"))
