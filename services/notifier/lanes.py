@@ -33,19 +33,19 @@ class Lane:
         self._latency = 0.05
         self._waiting: deque[asyncio.Future[bool]] = deque()
         self._last_turn = 0.0
-        self._troubled = False
+        self._troubled_since: float | None = None
 
     @property
     def idle(self) -> bool:
         """Whether nothing is lost by forgetting it."""
-        return not self.under_way and not self._waiting and not self._troubled
+        return not self.under_way and not self._waiting and self._troubled_since is None
 
     async def enter(self) -> bool:
         """Take a place, or False: there is none, and none will soon be. Who entered leaves."""
         if self._free():
             self.under_way += 1
             return True
-        if self._troubled:
+        if self._troubled_since is not None:
             return False
         place: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append(place)
@@ -62,7 +62,7 @@ class Lane:
 
     def late(self) -> None:
         """An attempt under way takes long: nobody need wait for it."""
-        self._troubled = True
+        self._trouble(is_in_it=True)
         while self._waiting:
             place = self._waiting.popleft()
             if not place.done():
@@ -71,18 +71,29 @@ class Lane:
     def leave(self, seconds: float, *, well: bool) -> None:
         """Give the place back after an attempt of `seconds`."""
         self._latency += _WEIGHT * (seconds - self._latency)
-        self._troubled = not well or seconds > _SLOW_SECONDS
-        self.window = max(1.0, self.window / 2) if self._troubled else min(self.window + 1.0, _MAX_WINDOW)
+        failed = not well or seconds > _SLOW_SECONDS
+        self._trouble(is_in_it=failed)
+        self.window = max(1.0, self.window / 2) if failed else min(self.window + 1.0, _MAX_WINDOW)
         self._pass_on()
 
     def turn(self, now: float) -> float:
         """In how many seconds one that found no place may come back: each after the one before it.
 
-        A lane that is not in trouble is expected to open as wide as it can; who comes too early is told again.
+        A lane that is not in trouble is expected to open as wide as it can; who comes too early is told again. Of one
+        that is in trouble nobody knows when that ends: as long as it has lasted it may last, and no longer.
         """
-        after = self._last_turn + self._latency / (self.window if self._troubled else _MAX_WINDOW)
-        self._last_turn = min(max(now + _MIN_TURN_SECONDS, after), now + _MAX_TURN_SECONDS)
+        trouble = self._troubled_since
+        pace = self._latency / (_MAX_WINDOW if trouble is None else self.window)
+        longest = _MAX_TURN_SECONDS if trouble is None else _MIN_TURN_SECONDS + now - trouble
+        after = max(now + _MIN_TURN_SECONDS, self._last_turn + pace)
+        self._last_turn = min(after, now + min(longest, _MAX_TURN_SECONDS))
         return self._last_turn - now
+
+    def _trouble(self, *, is_in_it: bool) -> None:
+        if not is_in_it:
+            self._troubled_since = None
+        elif self._troubled_since is None:
+            self._troubled_since = asyncio.get_running_loop().time()
 
     @property
     def _fast(self) -> bool:

@@ -35,9 +35,9 @@ DUE = "notifier-due"
 BACKFILLS = "notifier-backfills"
 """Names of consumers. Promises: renaming one tells everything again."""
 
-_ROOM = 256
-"""Messages that one consumer may have in hand here; half a second is the longest that one is kept for a receiver that
-hangs, so this many of those delay the others by no more than that."""
+_ROOM = 64
+"""Messages that one consumer may have in hand here. Half a second is the longest that one is kept for a receiver that
+hangs, which is asked once in a while; and what is in hand is read from the log at the same time."""
 
 _BEFORE = timedelta(minutes=1)
 

@@ -77,16 +77,33 @@ async def test_a_waiter_that_is_cancelled_takes_no_place_along() -> None:
     assert lane.under_way == 0
 
 
-async def test_turns_follow_each_other_at_the_lane_s_own_speed() -> None:
+async def in_trouble(seconds: float) -> tuple[Lane, float]:
+    """A lane whose attempts take ten seconds and fail; and the time at which that has been so for `seconds`."""
     lane = Lane()
     for _ in range(60):
         await entered(lane, 1)
         leave(lane, 1, 10.0, well=False)
-    turns = [lane.turn(now=100.0) for _ in range(4)]
+    return lane, asyncio.get_running_loop().time() + seconds
+
+
+async def test_turns_follow_each_other_at_the_lane_s_own_speed() -> None:
+    lane, now = await in_trouble(300.0)
+    turns = [lane.turn(now) for _ in range(4)]
     assert turns[0] == pytest.approx(1.0)
     steps = [later - earlier for earlier, later in pairwise(turns)]
     assert steps == pytest.approx([10.0] * 3, rel=0.01)
-    assert max(lane.turn(now=100.0) for _ in range(1000)) == 3600
+
+
+@pytest.mark.parametrize(("seconds", "longest"), [(0.0, 1.0), (300.0, 301.0), (86_400.0, 3600.0)])
+async def test_a_turn_is_no_further_away_than_the_trouble_is_old(seconds: float, longest: float) -> None:
+    lane, now = await in_trouble(seconds)
+    assert max(lane.turn(now) for _ in range(1000)) == pytest.approx(longest, abs=0.5)
+
+
+async def test_a_lane_that_is_well_is_expected_to_open() -> None:
+    lane = Lane()
+    turns = [lane.turn(100.0) for _ in range(6401)]
+    assert turns[-1] - turns[0] == pytest.approx(100 * 0.05)
 
 
 async def test_lanes_in_use_or_in_trouble_outlive_thousands_of_others() -> None:
