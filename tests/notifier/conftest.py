@@ -24,7 +24,7 @@ _ENV = {
 
 @pytest.fixture(scope="session")
 def mail_port() -> int:
-    """Where the shared stack has its mail server; a test that wants one serves it there."""
+    """Where the stacks have their mail server; a test that wants one serves it there."""
     return random_port()
 
 
@@ -45,9 +45,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory, mail_port: int) -> Iterator[
 
 
 @pytest.fixture(scope="session")
-def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def fragile(tmp_path_factory: pytest.TempPathFactory, mail_port: int) -> Iterator[Stack]:
     """The same, to be hurt; whoever hurts it leaves it whole."""
-    with Stack(tmp_path_factory.mktemp("fragile"), notifiers=2, env=_ENV) as running:
+    env = {**_ENV, "HEADGATE_SMTP_URL": f"smtp://127.0.0.1:{mail_port}"}
+    with Stack(tmp_path_factory.mktemp("fragile"), notifiers=2, env=env) as running:
         yield running
 
 

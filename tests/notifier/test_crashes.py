@@ -1,8 +1,12 @@
 """Notifiers that are killed, and everything with them: each event arrives at least once, under one id."""
 
+from collections import deque
+
 from tests.e2e.caller import calling, until
 from tests.e2e.target import Prepared, Target
+from tests.notifier.mail_server import mail_server
 from tests.notifier.receiving import body, delivery, greeting, message_id, webhook
+from tests.notifier.test_callbacks import deployed
 from tests.stack import Stack
 
 NOTIFIERS = 2
@@ -28,6 +32,26 @@ async def test_a_delivery_goes_on_after_every_notifier_was_killed_between_attemp
         assert (message_id(first), first.body) == (message_id(second), second.body)
         assert body(second)["run_id"] == run.run_id
         assert (await delivery(caller, made["id"], "delivered"))["attempt_count"] == 2
+
+
+async def test_a_mail_goes_on_after_every_notifier_was_killed_between_attempts(fragile: Stack, mail_port: int) -> None:
+    async with calling(fragile) as caller:
+        with mail_server(port=mail_port) as inbox:
+            refusals = inbox.to_recipient["ada@example.org"] = deque(["451 4.3.0 try again"] * 2)
+            made = await deployed(caller, greeting(), email={"to": "ada@example.org", "subject": "x"})
+            run = await caller.start(made["id"])
+
+            async def is_put_off() -> bool:
+                return len(refusals) < 2
+
+            async def has_come() -> bool:
+                return bool(inbox.mails)
+
+            await until(is_put_off)
+            kill_all(fragile)
+            await until(has_come)
+        (told,) = (await caller.call("GET", f"/v1/deliveries?run_id={run.run_id}")).body["data"]
+        assert {mail.message["Message-ID"] for mail in inbox.mails} == {f"<{told['id']}@localhost>"}
 
 
 async def test_an_attempt_that_died_with_its_notifier_is_made_again(fragile: Stack, web: Target) -> None:
