@@ -87,6 +87,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     permission: Permission | None
     """The right that the key needs; None: the handler decides (and `caller` may be anybody's key)."""
     body: Any = None
+    raw: bool = False
+    """Whether the handler reads the body by itself, as bytes; `body` then only says what they are to be."""
     file_part: str | None = None
     """The part with a file in a multipart body, which the handler reads by itself."""
     query: Any = None
@@ -147,7 +149,7 @@ def serve(edge: Edge, route: Route) -> web.RouteDef:
             request=request,
             caller=caller,
             request_id=request[_ID],
-            body=None if route.body is None else decode(await read_body(request, edge.max_body_bytes), route.body),
+            body=await _body(edge, route, request),
             query=None if route.query is None else read_query(request, route.query),
         )
         reply = await route.handler(call)
@@ -168,6 +170,12 @@ def require(caller: Principal, permission: Permission) -> None:
     """Problem `forbidden` unless the key has the right; `admin` implies all."""
     if not allows(caller.permissions, permission):
         raise Problem("forbidden", f"This key does not have the right `{permission}`.")
+
+
+async def _body(edge: Edge, route: Route, request: web.Request) -> Any:
+    if route.body is None or route.raw:
+        return None
+    return decode(await read_body(request, edge.max_body_bytes), route.body)
 
 
 async def _promise_nothing(_: web.Request) -> None:

@@ -93,6 +93,30 @@ class Email(msgspec.Struct, frozen=True, kw_only=True):
     subject: str
 
 
+class Incoming(msgspec.Struct, frozen=True, kw_only=True):
+    """How a deployment's hook knows a sender by its signature, and where in the input its body goes."""
+
+    verify: Literal["none", "standard", "hmac"] = "none"
+    secret_name: str | None = None
+    """The secret of the workspace that both sides hold."""
+    tolerance_seconds: int = 300
+    """How far a signed time may be from ours."""
+    header: str = ""
+    """`hmac`: the header with the signature, or with several, separated by commas."""
+    algorithm: Literal["sha256", "sha1", "sha512"] = "sha256"
+    encoding: Literal["hex", "base64"] = "hex"
+    prefix: str = ""
+    """What stands before a signature, such as `sha256=`; values without it are none."""
+    signed: str = "{body}"
+    """What is signed: `{body}`, and `{timestamp}` where the sender signs the time too."""
+    timestamp_header: str | None = None
+    """Where the time stands; None: in the signature's header, as `t=…`."""
+    id_member: str | None = None
+    """The member of the body that tells deliveries apart; None: the signature does."""
+    field: str | None = None
+    """The field of the input that takes the whole body; None: the body is the input."""
+
+
 class Deployment(msgspec.Struct, frozen=True, kw_only=True, tag="deployment", tag_field="entity"):
     id: str
     workspace: str
@@ -113,6 +137,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, tag="deployment", ta
     sync_timeout_seconds: float | None = None
     signing_generation: int = 1
     deleted: bool = False
+    incoming: Incoming = Incoming()
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True, tag="batch", tag_field="entity"):

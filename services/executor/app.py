@@ -21,13 +21,13 @@ from libs.storage import migrations
 from libs.storage.collections import Collections
 from libs.storage.embeddings import embedder
 from libs.storage.files import FileStore
+from libs.storage.secret_values import Secrets
 from libs.storage.secrets import SecretStore
 from services.executor.effects import Performer
 from services.executor.files import Files
 from services.executor.models import Models, providers
 from services.executor.runs import Runs
 from services.executor.search import Search
-from services.executor.secrets import Secrets
 
 DURABLE = "executors"
 """The name of the executors' consumers. A promise: renaming it runs every run again."""

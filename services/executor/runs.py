@@ -22,6 +22,7 @@ from libs.events.worker import Superseded
 from libs.flows import CompiledFlow, apply_tweaks, compile_flow
 from libs.runtime.failures import Failure, Retryable, Terminal
 from libs.storage import Away
+from libs.storage.secret_values import Secrets
 from services.executor.effects import Performer
 from services.executor.execution import Execution, facts_of
 from services.executor.files import Files
@@ -30,7 +31,6 @@ from services.executor.masking import Mask
 from services.executor.memory import Memory
 from services.executor.replays import taken_over
 from services.executor.resources import Resources
-from services.executor.secrets import Secrets
 from services.executor.straight import Carried, carry
 
 _LOOK_SECONDS = 5.0

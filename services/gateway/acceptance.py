@@ -48,6 +48,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any] = {}
     callback_url: str | None = None
     replay: ReplayOf | None = None
+    key: str | None = None
+    """What tells this request from others, where that is not said by the `Idempotency-Key`."""
     pointer: str = "/input"
     """Where the input lies in the dialect's body, for the pointers of faults."""
 
@@ -88,9 +90,14 @@ def callable_deployment(call: Call[Gateway], id_or_flow: str) -> tuple[Principal
             raise Problem("forbidden", "This key is for another deployment.")
     if deployment is None:
         raise not_found("deployment")
+    return caller, in_service(deployment)
+
+
+def in_service(deployment: Deployment) -> Deployment:
+    """The deployment, if it is active. Problem `deployment_inactive`."""
     if deployment.status != "active":
         raise Problem("deployment_inactive", "This deployment is not active; redeploy it to call it again.")
-    return caller, deployment
+    return deployment
 
 
 async def accept(
@@ -108,7 +115,7 @@ async def accept(
         check_target(app, asked.callback_url, "/callback_url")
     if flow.uses_session and asked.session_id is None:
         asked = msgspec.structs.replace(asked, session_id=new_id("ses"))
-    key = idempotency_key(call.request.headers.get(_KEY_HEADER))
+    key = asked.key or idempotency_key(call.request.headers.get(_KEY_HEADER))
     run_id = derived_id("run", deployment.workspace, deployment.id, key) if key else new_id("run")
     run = RunKey(deployment.workspace, run_id)
     requested = _requested(run_id, deployment, asked, checked)

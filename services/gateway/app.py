@@ -30,6 +30,7 @@ from libs.storage import migrations
 from libs.storage.collections import Collections
 from libs.storage.embeddings import embedder
 from libs.storage.files import FileStore
+from libs.storage.secret_values import Secrets
 from libs.storage.secrets import SecretStore
 from services.gateway.admission.gate import Gate
 from services.gateway.api import ROUTES
@@ -72,6 +73,7 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
         readiness.require("directory", directory.registry.tail.caught_up.is_set)
         _require_database(readiness, tables)
         async with waiting(broker, log, settings.instance) as waiters, asyncio.TaskGroup() as group:
+            secrets = SecretStore(tables, settings.master_secret)
             gateway = Gateway(
                 settings=settings,
                 broker=broker,
@@ -85,7 +87,8 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
                 gate=Gate(broker, log),
                 cache=Cache(broker),
                 files=FileStore(tables),
-                secrets=SecretStore(tables, settings.master_secret),
+                secrets=secrets,
+                hook_secrets=Secrets(secrets),
                 collections=Collections(tables, embedder(egress, endpoints, settings.embedding_model)),
                 deliveries=DeliveryTable(broker, tables),
                 policy=policy,

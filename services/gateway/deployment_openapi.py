@@ -21,6 +21,7 @@ _PLACES: dict[str, str | None] = {
     "flowai": "input",
     "evaligo": None,
     "langflow_webhook": None,
+    "hook": None,
 }
 """The member of a dialect's body that is the input; None: the whole body is."""
 

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from libs.edge.routes import ANONYMOUS
 from libs.events.auth_calls import Principal
 from libs.events.broker import Broker, Unavailable
 from libs.events.log import Conflict
@@ -103,17 +102,21 @@ class Directory:
 
     def public_deployment(self, id_or_flow: str) -> Deployment | None:
         """A public deployment of any workspace, by its id or its flow's; slugs are not unique over workspaces."""
-        workspace = self._owners.get(id_or_flow)
-        found = None if workspace is None else self.deployment(workspace, id_or_flow)
+        found = self._anybodys(id_or_flow)
         return found if found is not None and found.public else None
+
+    def verifying_deployment(self, id_or_flow: str) -> Deployment | None:
+        """A deployment of any workspace that knows senders by their signatures, by its id or its flow's."""
+        found = self._anybodys(id_or_flow)
+        return found if found is not None and found.incoming.verify != "none" else None
 
     def limits_of(self, deployment: Deployment, caller: Principal | None = None) -> dict[str, Limits]:
         """The limits that a run of a deployment is admitted by, account by account; empty: none.
 
-        A caller's key brings the workspace's limits along, fresher than they are here; a public call has no key.
+        A caller's key brings the workspace's limits along, fresher than they are here; who calls without one does not.
         """
         own = {deployment.id: deployment.limits} if _limited(deployment.limits) else {}
-        known = caller is not None and caller.key_id != ANONYMOUS.key_id
+        known = caller is not None and caller.permissions
         workspace = caller.limits if known and caller is not None else self._shelf(deployment.workspace).limits
         return {**account_of(workspace), **own}
 
@@ -151,6 +154,10 @@ class Directory:
         """Record that a thing is gone; None where it was already."""
         changes = {"status": "inactive"} if isinstance(thing, Deployment) else {}
         return await self.change(kind, thing, by, address, deleted=True, **changes)
+
+    def _anybodys(self, id_or_flow: str) -> Deployment | None:
+        workspace = self._owners.get(id_or_flow)
+        return None if workspace is None else self.deployment(workspace, id_or_flow)
 
     def _production(self, workspace: str, flow_id: str) -> Deployment | None:
         """The newest production deployment that is active, else the newest."""

@@ -3,6 +3,7 @@
 ENDPOINTS: dict[str, str] = {
     "native": "/v1/deployments/{id}/runs",
     "batch": "/v1/deployments/{id}/batch",
+    "hook": "/v1/deployments/{id}/hook",
     "run": "/v1/runs/{run_id}",
     "events": "/v1/runs/{run_id}/events",
     "aicuflow": "/node/deployment-trigger/{id}/",

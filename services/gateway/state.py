@@ -11,6 +11,7 @@ from libs.events.log import EventLog
 from libs.runtime.settings import Settings
 from libs.storage.collections import Collections
 from libs.storage.files import FileStore
+from libs.storage.secret_values import Secrets
 from libs.storage.secrets import SecretStore
 from services.gateway.admission.gate import Gate
 from services.gateway.cache import Cache
@@ -36,6 +37,8 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     cache: Cache
     files: FileStore
     secrets: SecretStore
+    hook_secrets: Secrets
+    """The same, as hooks read them."""
     collections: Collections
     deliveries: DeliveryTable
     policy: Policy

@@ -8,7 +8,7 @@ from tests.api.contract import Contract
 from tests.flows.documents import greeter
 
 RIGHTS = ("read", "execute", "write", "admin")
-STARTS_RUNS = re.compile(r"/(runs|cancel|replay|batch)$")
+STARTS_RUNS = re.compile(r"/(runs|cancel|replay|batch|hook)$")
 FORGETS = "/v1/sessions/"
 ABOUT_RUNS = re.compile(r"^/v1/(runs|batches|sessions|files)(/|$)")
 

@@ -9,7 +9,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from libs.edge.run_events import events_route
 from libs.flows import input_schema, load
 from services.gateway import dialects
-from services.gateway.api import ROUTES, batches, runs
+from services.gateway.api import ROUTES, batches, hooks, runs
 from services.gateway.deployment_openapi import Deployed, openapi_of_deployment
 from services.gateway.endpoints import ENDPOINTS
 from services.gateway.openapi import openapi
@@ -33,7 +33,7 @@ def described(*, public: bool = False, routes: Any = None) -> dict[str, Any]:
         server="https://gate.example",
         input_schema=input_schema(flow),
     )
-    of_calls = (*runs.ROUTES, *batches.ROUTES, events_route(), *dialects.ROUTES)
+    of_calls = (*runs.ROUTES, *batches.ROUTES, *hooks.ROUTES, events_route(), *dialects.ROUTES)
     return openapi_of_deployment(routes or of_calls, deployed)
 
 

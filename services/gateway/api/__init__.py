@@ -12,6 +12,7 @@ from services.gateway.api import (
     examples,
     files,
     flows,
+    hooks,
     keys,
     node_types,
     replays,
@@ -25,6 +26,7 @@ from services.gateway.api import (
 
 ROUTES: tuple[Route, ...] = (
     *runs.ROUTES,  # first: routes are searched in this order, and this is what is called most
+    *hooks.ROUTES,
     *flows.ROUTES,
     *versions.ROUTES,
     *deployments.ROUTES,

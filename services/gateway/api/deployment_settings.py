@@ -6,6 +6,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from libs.events.managed import Deployment, Email, Limits, Mode, WebhookEvent
+from services.gateway.api.incoming import IncomingBody
 from services.gateway.targets import CallbackUrl, WebhookUrl
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
@@ -60,6 +61,7 @@ class DeploymentBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     callback_url: CallbackUrl | None = None
     email: EmailBody | None = None
     webhooks: Webhooks = []
+    incoming: IncomingBody | None = None
 
 
 class DeploymentPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -76,6 +78,7 @@ class DeploymentPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     email: EmailBody | UnsetType | None = UNSET
     webhooks: Webhooks | UnsetType = UNSET
     """All of the deployment's own: those left out are deleted."""
+    incoming: IncomingBody | UnsetType | None = UNSET
 
 
 def limits_from(body: LimitsBody | None, before: Limits | None = None) -> Limits:

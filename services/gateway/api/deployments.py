@@ -10,7 +10,7 @@ from msgspec import UNSET
 from libs.edge.key_management import issue_deployment_key, withdraw_deployment_key
 from libs.edge.problems import Detail, Problem, not_found
 from libs.edge.routes import Call, Reply, Route
-from libs.events.managed import Deployment, Email, FlowHead, Limits, Mode, Permission
+from libs.events.managed import Deployment, Email, FlowHead, Incoming, Limits, Mode, Permission
 from libs.flows import deployable
 from libs.runtime.secrets import signing_secret
 from services.gateway.api.deployment_settings import (
@@ -22,6 +22,7 @@ from services.gateway.api.deployment_settings import (
 )
 from services.gateway.api.deployment_targets import check_targets, put_webhooks
 from services.gateway.api.flows import find_flow
+from services.gateway.api.incoming import incoming_from
 from services.gateway.api.webhooks import WebhookAnswer
 from services.gateway.api.webhooks import show as show_webhook
 from services.gateway.endpoints import endpoints_of
@@ -48,6 +49,7 @@ class DeploymentAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     callback_url: str | None
     email: Email | None
     webhooks: list[WebhookAnswer]
+    incoming: Incoming
     created_at: datetime
     updated_at: datetime
     api_key: str | None = None
@@ -68,6 +70,7 @@ async def create_deployment(call: Call[Gateway]) -> Reply:
     version = body.version or head.version
     await _check_version(call, head, version)
     check_targets(call, body)
+    incoming = await incoming_from(call.app, head.workspace, body.incoming)
     now = datetime.now(UTC)
     deployment_id = str(uuid.uuid4())
     name = body.name or f"{head.name} ({body.type})"
@@ -90,6 +93,7 @@ async def create_deployment(call: Call[Gateway]) -> Reply:
         sync_timeout_seconds=body.sync_timeout_seconds,
         callback_url=body.callback_url,
         email=email_from(body.email),
+        incoming=incoming,
     )
     await call.app.directory.write("deployment.created", deployment, call.caller.key_id, call.address, after=0)
     secret = signing_secret(call.app.settings.master_secret, deployment_id, deployment.signing_generation)
@@ -117,8 +121,11 @@ async def change_deployment(call: Call[Gateway]) -> Reply:
     if patch.version is not UNSET:
         await _check_version(call, _flow_of(call, found), patch.version)
     check_targets(call, patch)
+    changes = changes_of(patch, found)
+    if patch.incoming is not UNSET:
+        changes["incoming"] = await incoming_from(call.app, found.workspace, patch.incoming)
     webhooks = None if patch.webhooks is UNSET else await put_webhooks(call, found.id, patch.webhooks)
-    return await _change(call, "deployment.changed", webhooks, **changes_of(patch, found))
+    return await _change(call, "deployment.changed", webhooks, **changes)
 
 
 async def undeploy(call: Call[Gateway]) -> Reply:
@@ -179,6 +186,7 @@ def show(call: Call[Gateway], deployment: Deployment, webhooks: list[WebhookAnsw
         callback_url=deployment.callback_url,
         email=deployment.email,
         webhooks=webhooks,
+        incoming=deployment.incoming,
         created_at=deployment.created_at,
         updated_at=deployment.updated_at,
     )

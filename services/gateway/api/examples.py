@@ -9,7 +9,7 @@ from libs.events.subjects import managed_subject
 from libs.flows import input_schema
 from services.gateway import dialects
 from services.gateway.acceptance import deployed_flow
-from services.gateway.api import batches, runs
+from services.gateway.api import batches, hooks, runs
 from services.gateway.api.deployments import base_url, find
 from services.gateway.deployment_openapi import Deployed, openapi_of_deployment
 from services.gateway.endpoints import endpoints_of
@@ -48,7 +48,7 @@ async def get_deployment_openapi(call: Call[Gateway]) -> Reply:
         server=base_url(call),
         input_schema=input_schema(flow.flow),
     )
-    routes = (*runs.ROUTES, *batches.ROUTES, events_route(), *dialects.ROUTES)
+    routes = (*runs.ROUTES, *batches.ROUTES, *hooks.ROUTES, events_route(), *dialects.ROUTES)
     return Reply(body=openapi_of_deployment(routes, deployed))
 
 

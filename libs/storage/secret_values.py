@@ -1,4 +1,4 @@
-"""The secrets that runs read: asked for by name, kept for five seconds, so that a change is soon in force."""
+"""Secrets as runs and hooks read them: by name, kept for five seconds, so that a change is soon in force."""
 
 from collections import OrderedDict
 from time import monotonic
@@ -14,14 +14,14 @@ Wanted = tuple[str, frozenset[str]]
 
 
 class Secrets:
-    """The values of secrets, for flows that name them."""
+    """The values of secrets, for what names them."""
 
     def __init__(self, store: SecretStore) -> None:
         self._store = store
         self._kept: OrderedDict[Wanted, tuple[float, dict[str, str]]] = OrderedDict()
 
     async def read(self, workspace: str, names: frozenset[str]) -> dict[str, str]:
-        """The values of those of `names` that are set; a node that reads another one fails.
+        """The values of those of `names` that are set.
 
         Raises Away, and Terminal where a secret cannot be decrypted. Where one is missing nothing is kept: it may be
         set at once.
