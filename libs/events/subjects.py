@@ -13,6 +13,7 @@
     dead.<consumer>.<subject…>                 what no handler could take, in stream DEAD_LETTERS
     ans.<gateway>.<run>                        core: the end of a run, for the gateway that waits for it
     cmd.cancel                                 core: a run was cancelled; executors stop working on it
+    cmd.hurry                                  core: somebody waits for a table; what is gathered is written now
     auth.<call>                                core: requests that the auth service answers
 
 A subject's tokens come from ids of ours or from a key's workspace, and are checked all the same: a dot or a
@@ -35,6 +36,7 @@ TIMERS = "TIMERS"
 DELIVERIES = "DELIVERIES"
 ENDPOINTS = "ENDPOINTS"
 CANCEL = "cmd.cancel"
+HURRY = "cmd.hurry"
 ANY = "*"
 
 

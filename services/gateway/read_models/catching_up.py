@@ -8,6 +8,7 @@ import asyncpg
 import msgspec
 
 from libs.events.broker import Broker
+from libs.events.subjects import HURRY
 from libs.events.topology import api
 from libs.runtime.sql import read_queries
 
@@ -35,4 +36,5 @@ async def catch_up(broker: Broker, pool: "asyncpg.Pool[asyncpg.Record]", reading
         reached = {row["stream"]: row["sequence"] for row in rows}
         if all(reached.get(name, 0) >= sequence for name, sequence in wanted.items()):
             return
+        broker.send(HURRY)
         await asyncio.sleep(_LOOK_SECONDS)
