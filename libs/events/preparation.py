@@ -14,7 +14,7 @@ from libs.events.topology import ApiError, all_streams, api, converge, recorded_
 from libs.runtime.settings import Settings
 
 _PAUSE_SECONDS = 0.25
-_PATIENCE_SECONDS = 300.0
+PATIENCE_SECONDS = 300.0
 """A new cluster's disks and databases take their time; after it the process ends, and says why."""
 
 log = structlog.get_logger()
@@ -36,7 +36,7 @@ async def prepared(broker: Broker, settings: Settings) -> int:
     return await made_by_others(broker)
 
 
-async def made_by_others(broker: Broker, patience_seconds: float = _PATIENCE_SECONDS) -> int:
+async def made_by_others(broker: Broker, patience_seconds: float = PATIENCE_SECONDS) -> int:
     """Wait until every stream exists; how many event streams there are. Unavailable after `patience_seconds`."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + patience_seconds
