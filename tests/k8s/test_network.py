@@ -7,10 +7,11 @@ import pytest
 from libs.egress import addresses
 from tests.k8s.manifests import OVERLAYS, Manifest, named, of_kind, overlay, selects, templates
 
-PRIVATE = """
-    0.0.0.0 10.0.0.1 100.100.100.200 127.0.0.1 168.63.129.16 169.254.169.254 172.20.1.1 192.168.1.1 224.0.0.1 255.255.255.255
-    ::1 fd00:ec2::254 fe80::1 64:ff9b::a00:1 ::ffff:10.0.0.1 2002:a00:1::1 2001::1
-""".split()
+PRIVATE = (
+    *("0.0.0.0", "10.0.0.1", "100.100.100.200", "127.0.0.1", "168.63.129.16", "169.254.169.254", "172.20.1.1"),
+    *("192.168.1.1", "224.0.0.1", "255.255.255.255", "::1", "fd00:ec2::254", "fe80::1", "64:ff9b::a00:1"),
+    *("::ffff:10.0.0.1", "2002:a00:1::1", "2001::1"),
+)
 
 both = pytest.mark.parametrize("name", OVERLAYS)
 

@@ -1,4 +1,4 @@
-"""Every manifest fits the schema of its kind: Kubernetes's own, or ours of the fields that we use of operators' kinds."""
+"""Every manifest fits the schema of its kind: Kubernetes's own, or ours of what we use of operators' kinds."""
 
 import json
 from pathlib import Path
