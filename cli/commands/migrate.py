@@ -37,7 +37,7 @@ async def _migrate(patience: float) -> None:
         settings = read_settings({"HEADGATE_SERVICE": "migrate", **os.environ})
     except ValueError as error:
         raise CommandError(str(error)) from None
-    configure_logs(settings.service, settings.instance, "warning")
+    configure_logs(settings.service, settings.instance, "error")
     try:
         print(f"The log has its {await _streams(settings, patience)} event streams and all others.")
         if settings.postgres_dsn:

@@ -171,7 +171,7 @@ class EventLog:
         found = await read_range(self.broker, self.stream(run), self.subject(run, ANY), sequence)
         if self._replicated and (last := await self.last(run)) is not None:
             while (after := found[-1].sequence if found else sequence - 1) < last.sequence:
-                wanted = {"seq": after + 1, "next_by_subj": self.subject(run, ANY)}
+                wanted: dict[str, int | str] = {"seq": after + 1, "next_by_subj": self.subject(run, ANY)}
                 found.append(await _from_leader(self.broker, self.stream(run), wanted) or last)
         return found
 

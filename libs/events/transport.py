@@ -107,6 +107,8 @@ class WireTransport(TcpTransport):
         reader = WireReader(self._parser, buffer_size)
         protocol = _EncryptedProtocol(reader, loop=loop)
         name = uri if isinstance(uri, str) else uri.hostname
+        if self._bare_io_writer is None:
+            raise ConnectionError("there is no connection to encrypt")
         plain = self._bare_io_writer.transport
         async with asyncio.timeout(connect_timeout):
             transport = await loop.start_tls(plain, protocol, ssl_context, server_hostname=name)
