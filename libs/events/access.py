@@ -29,11 +29,12 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
         import nkeys  # here, for it takes a library of ciphers along that a laptop has no use for
 
         try:
-            pair = nkeys.from_seed(bytearray(self.nkey.encode()))
-        except (nkeys.NkeysError, ValueError) as error:
-            raise ValueError("HEADGATE_NATS_NKEY must be an nkey seed of a user, `SU…`") from error
-        if not pair.public_key.startswith(b"U"):
-            raise ValueError("HEADGATE_NATS_NKEY must be an nkey seed of a user, `SU…`")
+            kind, key = nkeys.decode_seed(bytearray(self.nkey.encode()))
+            whole = nkeys.encode_seed(bytes(key), kind).decode()
+        except (nkeys.NkeysError, ValueError):
+            kind, whole = None, ""
+        if kind != nkeys.PREFIX_BYTE_USER or whole != self.nkey:
+            raise ValueError("HEADGATE_NATS_NKEY must be the nkey seed of a user, `SU…`")
         return self.nkey
 
     def tls(self) -> ssl.SSLContext | None:
