@@ -6,7 +6,9 @@ import typer
 
 from cli.commands import flows, keys, runs
 from cli.commands.audit import audit
+from cli.commands.cluster_secrets import cluster_secrets
 from cli.commands.deploy import deploy
+from cli.commands.migrate import migrate
 from cli.commands.up import up
 from cli.commands.usage import usage
 from cli.failures import CommandError
@@ -17,7 +19,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (up, deploy, runs.run, runs.runs, runs.events, runs.cancel, usage, audit):
+for command in (up, deploy, runs.run, runs.runs, runs.events, runs.cancel, usage, audit, migrate, cluster_secrets):
     app.command()(command)
 app.add_typer(flows.app, name="flows")
 app.add_typer(keys.app, name="keys")

@@ -8,6 +8,9 @@ from libs.events.managed import read_version
 from libs.flows import CompiledFlow, compile_flow, load
 
 _KEPT = 1024
+_PAUSE_SECONDS = 0.05
+_PATIENCE_SECONDS = 2.0
+"""A version is asked for by who was told of it, but in a cluster a replica answers that may be a moment behind."""
 
 Place = tuple[str, str, int]
 """Workspace, flow id, version."""
@@ -39,9 +42,12 @@ class Versions:
         return await asyncio.shield(loading)
 
     async def _load(self, place: Place) -> CompiledFlow:
-        stored = await read_version(self._broker, *place)
-        if stored is None:
-            raise UnknownVersion
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _PATIENCE_SECONDS
+        while (stored := await read_version(self._broker, *place)) is None:
+            if loop.time() > deadline:
+                raise UnknownVersion
+            await asyncio.sleep(_PAUSE_SECONDS)
         compiled = compile_flow(load(stored.document))
         self._compiled[place] = compiled
         while len(self._compiled) > _KEPT:

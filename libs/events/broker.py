@@ -19,6 +19,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg as Msg
 from nats.aio.subscription import Subscription
 
+from libs.events.access import ANYBODY, Access
 from libs.events.transport import WireTransport
 from libs.events.wire import Heard, Listener, WireParser, encode_headers, encode_message
 from libs.runtime.failures import Retryable
@@ -240,10 +241,11 @@ class Broker:
 
 
 @asynccontextmanager
-async def connect(url: str, name: str, on_lost: Callable[[], None]) -> AsyncIterator[Broker]:
-    """A connection that waits for a server and reconnects for ever.
+async def connect(urls: str, name: str, on_lost: Callable[[], None], access: Access = ANYBODY) -> AsyncIterator[Broker]:
+    """A connection to one of the servers (`urls`, separated by commas) that waits for it and reconnects for ever.
 
-    `on_lost` is called when the client gives up all the same: the process is of no more use then.
+    `on_lost` is called when the client gives up all the same: the process is of no more use then. ValueError where
+    `access` holds no keys.
     """
     leaving = False
 
@@ -265,13 +267,16 @@ async def connect(url: str, name: str, on_lost: Callable[[], None]) -> AsyncIter
         broker.reconnected()
 
     client = Client()
+    tls = access.tls()
     client._ps = parser = WireParser(client)
-    client._transport = transport = WireTransport(parser)
-    inbox = f"_INBOX.{name}.{secrets.token_hex(6)}"
+    client._transport = transport = WireTransport(parser, encrypted=tls is not None)
+    inbox = f"{access.inboxes}.{name}.{secrets.token_hex(6)}"
     broker = Broker(client, parser, transport, inbox)
     await client.connect(
-        url,
+        urls.split(","),
         name=name,
+        tls=tls,
+        nkeys_seed_str=access.seed(),
         max_reconnect_attempts=-1,
         reconnect_time_wait=0.2,  # type: ignore[arg-type]  # any number of seconds works
         connect_timeout=5,

@@ -81,11 +81,16 @@ _ack_decoder = msgspec.json.Decoder(_PubAck)
 
 
 class EventLog:
-    """The runs' streams over one connection. `shards` is what `topology.converge` answered."""
+    """The runs' streams over one connection. `shards` is what `topology.converge` answered.
 
-    def __init__(self, broker: Broker, shards: int) -> None:
+    `replicated`: direct gets are answered by any replica, and one may not have yet what its leader has acknowledged.
+    What such a read lacks is asked of the leader, so that a run is found by whoever was told of it.
+    """
+
+    def __init__(self, broker: Broker, shards: int, *, replicated: bool = False) -> None:
         self.broker = broker
         self.shards = shards
+        self._replicated = replicated
         self.live = Live(broker)
 
     def subject(self, run: RunKey, kind: Kind | str) -> str:
@@ -163,7 +168,12 @@ class EventLog:
 
     async def scan(self, run: RunKey, sequence: int) -> list[Stored]:
         """The run's messages from a stream sequence on."""
-        return await read_range(self.broker, self.stream(run), self.subject(run, ANY), sequence)
+        found = await read_range(self.broker, self.stream(run), self.subject(run, ANY), sequence)
+        if self._replicated and (last := await self.last(run)) is not None:
+            while (after := found[-1].sequence if found else sequence - 1) < last.sequence:
+                wanted: dict[str, int | str] = {"seq": after + 1, "next_by_subj": self.subject(run, ANY)}
+                found.append(await _from_leader(self.broker, self.stream(run), wanted) or last)
+        return found
 
     async def part(self, run: RunKey, sequence: int, messages: int, size: int) -> tuple[list[Stored], bool]:
         """The same, at most so many messages and about so many bytes of them, and whether there are more."""
@@ -172,7 +182,10 @@ class EventLog:
 
     async def _direct(self, run: RunKey, kind: Kind) -> Stored | None:
         subject = self.subject(run, kind)
-        return stored(await self.broker.request(f"$JS.API.DIRECT.GET.{self.stream(run)}.{subject}"))
+        found = stored(await self.broker.request(f"$JS.API.DIRECT.GET.{self.stream(run)}.{subject}"))
+        if found is None and self._replicated:
+            return await last_message(self.broker, self.stream(run), subject)
+        return found
 
 
 def follows_directly(first: Stored, end: Stored) -> bool:
@@ -237,8 +250,11 @@ async def store_message(broker: Broker, subject: str, payload: bytes, *, patienc
 
 async def last_message(broker: Broker, stream: str, subject: str) -> Stored | None:
     """The last message on a subject (wildcards allowed), read from the leader and so never stale."""
-    body = msgspec.json.encode({"last_by_subj": subject})
-    answer = await broker.request(f"$JS.API.STREAM.MSG.GET.{stream}", body)
+    return await _from_leader(broker, stream, {"last_by_subj": subject})
+
+
+async def _from_leader(broker: Broker, stream: str, wanted: dict[str, int | str]) -> Stored | None:
+    answer = await broker.request(f"$JS.API.STREAM.MSG.GET.{stream}", msgspec.json.encode(wanted))
     found = msgspec.json.decode(answer.data, type=_GetAnswer)
     if found.message is not None:
         return Stored(sequence=found.message.seq, subject=found.message.subject, payload=found.message.data)

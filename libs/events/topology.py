@@ -3,6 +3,9 @@
 `converge` is idempotent and every process calls it on start: what is missing is made, what may be changed is
 changed, and what would lose events (fewer streams, a shorter history) is refused. The number of event streams
 is decided when the log is made, for a run's stream is the hash of its id modulo that number.
+
+In a cluster only `headgate migrate` has the right to do so, once before each rollout; there, processes wait until the
+streams they need exist. So old and new processes beside each other do not take turns at changing them.
 """
 
 import asyncio
@@ -44,7 +47,9 @@ class ApiError(msgspec.Struct, frozen=True):
     description: str = ""
 
 
-class _Info(msgspec.Struct, frozen=True):
+class StreamInfo(msgspec.Struct, frozen=True):
+    """The answer about one stream."""
+
     config: dict[str, Any] = {}
     error: ApiError | None = None
 
@@ -93,6 +98,13 @@ def register_streams(replicas: int) -> list[dict[str, Any]]:
     ]
 
 
+def all_streams(count: int, replicas: int) -> list[dict[str, Any]]:
+    """The configuration of every stream of a log with `count` event streams."""
+    events = [event_stream(shard, replicas, count) for shard in range(count)]
+    others = [management_stream(replicas), delivery_stream(replicas), dead_letter_stream(replicas)]
+    return [*events, *others, *register_streams(replicas)]
+
+
 async def converge(broker: Broker, streams: int, replicas: int, patience_seconds: float = 60.0) -> int:
     """Bring the server to have the streams; answers how many event streams the log has.
 
@@ -114,9 +126,7 @@ async def _converge(broker: Broker, streams: int, replicas: int) -> int:
     count = await _decided(broker, streams, replicas)
     if count != streams:
         log.warning("the log keeps its number of streams", streams=count, asked_for=streams)
-    events = [event_stream(shard, replicas, count) for shard in range(count)]
-    others = [management_stream(replicas), delivery_stream(replicas), dead_letter_stream(replicas)]
-    for config in [*events, *others, *register_streams(replicas)]:
+    for config in all_streams(count, replicas):
         await _ensure(broker, config)
     return count
 
@@ -124,17 +134,22 @@ async def _converge(broker: Broker, streams: int, replicas: int) -> int:
 async def _decided(broker: Broker, streams: int, replicas: int) -> int:
     """The number of event streams that stream 0 was made with, by this process if it is the first."""
     first = event_stream(0, replicas, streams)
-    await api(broker, f"STREAM.CREATE.{first['name']}", first, _Info)
-    info = await api(broker, f"STREAM.INFO.{first['name']}", {}, _Info)
+    await api(broker, f"STREAM.CREATE.{first['name']}", first, StreamInfo)
+    return await recorded_count(broker)
+
+
+async def recorded_count(broker: Broker) -> int:
+    """The number of event streams that the log was made with. Unavailable where there is no log yet."""
+    info = await api(broker, f"STREAM.INFO.{stream_of(0)}", {}, StreamInfo)
     if info.error is not None:
-        raise Unavailable(f"stream {first['name']}: {info.error.description}")
+        raise Unavailable(f"stream {stream_of(0)}: {info.error.description}")
     return int(info.config["metadata"][_COUNT])
 
 
 async def _ensure(broker: Broker, config: dict[str, Any]) -> None:
-    info = await api(broker, f"STREAM.CREATE.{config['name']}", config, _Info)
+    info = await api(broker, f"STREAM.CREATE.{config['name']}", config, StreamInfo)
     if info.error is not None and info.error.err_code == _STREAM_EXISTS:
-        info = await api(broker, f"STREAM.UPDATE.{config['name']}", config, _Info)
+        info = await api(broker, f"STREAM.UPDATE.{config['name']}", config, StreamInfo)
     if info.error is not None:
         if info.error.code == 503:
             raise Unavailable(info.error.description)

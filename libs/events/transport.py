@@ -1,15 +1,18 @@
 """The connection's socket: bytes go to the parser as they come, and what is said leaves together.
 
 The client reads through a task that is woken for each part of what comes, and writes through another that flushes.
-Both are passed by here. It is also where a connection that is lost ends in bounded time.
+Both are passed by here. It is also where a connection that is lost ends in bounded time, and where one that is to be
+encrypted is, or is none.
 """
 
 import asyncio
+import ssl
 from typing import Any
 from urllib.parse import ParseResult
 
+import msgspec
 from nats.aio.transport import TcpTransport
-from nats.errors import ProtocolError
+from nats.errors import ProtocolError, SecureConnRequiredError
 
 from libs.events.wire import WireParser
 
@@ -49,16 +52,32 @@ class WireReader(asyncio.StreamReader):
         super().feed_data(data)
 
 
+class _Greeting(msgspec.Struct, frozen=True):
+    tls_required: bool = False
+
+
+class _EncryptedProtocol(asyncio.StreamReaderProtocol):
+    """What asyncio's own does when it is told of the encryption, which `start_tls` does not do."""
+
+    def eof_received(self) -> bool:
+        super().eof_received()
+        return False
+
+
 class WireTransport(TcpTransport):
     """A connection read by `WireReader`, written to at once, and closed in bounded time.
 
     The client waits for the end before it reconnects, and what was written to a server that no longer reads (a cut
     cable, a frozen machine) would keep it waiting for as long as the kernel tries: a quarter of an hour.
+
+    `encrypted`: a server that does not offer that is not talked to. The client itself would go on in the clear, and
+    whoever sits between could have it do so.
     """
 
-    def __init__(self, parser: WireParser) -> None:
+    def __init__(self, parser: WireParser, *, encrypted: bool = False) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # nats-py leaves it untyped
         self._parser = parser
+        self._encrypted = encrypted
         self._gathered: list[bytes] = []
         self._gathered_bytes = 0
         self._sent = 0
@@ -79,6 +98,31 @@ class WireTransport(TcpTransport):
         self._gathered, self._gathered_bytes = [], 0
         self._bare_io_reader = self._io_reader = reader
         self._bare_io_writer = self._io_writer = writer
+
+    async def connect_tls(
+        self, uri: str | ParseResult, ssl_context: ssl.SSLContext, buffer_size: int, connect_timeout: int
+    ) -> None:
+        """As the library's, but with our reader."""
+        loop = asyncio.get_running_loop()
+        reader = WireReader(self._parser, buffer_size)
+        protocol = _EncryptedProtocol(reader, loop=loop)
+        name = uri if isinstance(uri, str) else uri.hostname
+        if self._bare_io_writer is None:
+            raise ConnectionError("there is no connection to encrypt")
+        plain = self._bare_io_writer.transport
+        async with asyncio.timeout(connect_timeout):
+            transport = await loop.start_tls(plain, protocol, ssl_context, server_hostname=name)
+        if transport is None:
+            raise ConnectionError("the connection was lost while it was being encrypted")
+        reader.set_transport(transport)
+        self._io_reader, self._io_writer = reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+    async def readline(self) -> bytes:
+        """A line of the handshake. SecureConnRequiredError for a greeting that does not offer what there has to be."""
+        line: bytes = await super().readline()  # type: ignore[no-untyped-call]  # nats-py leaves it untyped
+        if self._encrypted and self._io_reader is self._bare_io_reader and not _offers_encryption(line):
+            raise SecureConnRequiredError
+        return line
 
     def gather(self, frame: bytes) -> None:
         """Write soon, together with what else is said meanwhile.
@@ -136,3 +180,11 @@ class WireTransport(TcpTransport):
                 await self._io_writer.wait_closed()
         except TimeoutError:
             self._io_writer.transport.abort()
+
+
+def _offers_encryption(greeting: bytes) -> bool:
+    """Whether a server's first line, `INFO {…}`, says that the connection will be encrypted."""
+    try:
+        return msgspec.json.decode(greeting.partition(b" ")[2], type=_Greeting).tls_required
+    except msgspec.MsgspecError:
+        return False

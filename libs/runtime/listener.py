@@ -43,6 +43,15 @@ class _Connection(web.RequestHandler):
         response.force_close()
         return response
 
+    def close_after_answers(self) -> None:
+        """Answer whatever comes from now on, and end the connection with the answer: nobody may reuse it."""
+        factory: Any = self._request_factory
+
+        def last(message: Any, *rest: Any) -> Any:
+            return factory(message._replace(should_close=True), *rest)
+
+        self._request_factory = last
+
 
 def _without_words(status: int) -> web.Response:
     return web.Response(status=status)
@@ -50,22 +59,43 @@ def _without_words(status: int) -> web.Response:
 
 @asynccontextmanager
 async def listen(
-    app: web.Application, host: str, port: int, drain_seconds: float, malformed: Malformed = _without_words
+    app: web.Application,
+    host: str,
+    port: int,
+    drain_seconds: float,
+    malformed: Malformed = _without_words,
+    linger_seconds: float = 0.0,
 ) -> AsyncIterator[int]:
     """Serve `app`; answers the port (another than `port` where that is 0).
 
-    Left, it takes no new connections and gives requests under way `drain_seconds`.
+    Left, it first serves on for `linger_seconds`, in which each answer ends its connection: so clients that keep theirs
+    open move elsewhere, and none sends a request into one that is just being closed. Then it takes no new connections,
+    and gives requests under way `drain_seconds`.
     """
     runner = web.AppRunner(app, shutdown_timeout=drain_seconds, handle_signals=False)
     await runner.setup()
     server = runner.server
     assert server is not None  # noqa: S101  # `setup` has made it
+    lingering = False
+
+    def accepted() -> _Connection:
+        connection = _Connection(server, malformed)
+        if lingering:
+            connection.close_after_answers()
+        return connection
+
     listening = await asyncio.get_running_loop().create_server(
-        lambda: _Connection(server, malformed), host, port, backlog=_BACKLOG, reuse_address=True
+        accepted, host, port, backlog=_BACKLOG, reuse_address=True
     )
     try:
         yield listening.sockets[0].getsockname()[1]
     finally:
+        if linger_seconds:
+            lingering = True
+            for connection in server.connections:
+                if isinstance(connection, _Connection):
+                    connection.close_after_answers()
+            await asyncio.sleep(linger_seconds)
         listening.close()
         await runner.cleanup()
 

@@ -7,7 +7,7 @@ run.
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
@@ -29,17 +29,32 @@ class Database:
     def __init__(self) -> None:
         self.pool: asyncpg.Pool[asyncpg.Record] | None = None
         self.ready = asyncio.Event()
+        self.outdated = False
+        """Whether it is there, and lacks tables that others have to make."""
 
 
 class SchemaError(Exception):
     """A migration that was applied has changed since; the message names it."""
 
 
+class Outdated(Exception):
+    """A migration was not applied, and is not this process's to apply; the message names it."""
+
+
+Prepare: TypeAlias = Callable[[Connection, dict[str, str]], Awaitable[None]]
+"""`migrate`, or `expect` where others do that."""
+
+
 @asynccontextmanager
-async def database(dsn: str, migrations: dict[str, str], name: str) -> AsyncIterator[Database]:
-    """A database that is connected and migrated in the background, for as long as that takes."""
+async def database(
+    dsn: str, migrations: dict[str, str], name: str, *, converge: bool = True
+) -> AsyncIterator[Database]:
+    """A database that is connected in the background, and has its schema, for as long as that takes.
+
+    `converge`: the schema is brought there by this process; else it is waited for.
+    """
     found = Database()
-    connecting = asyncio.create_task(_connect(found, dsn, migrations, name))
+    connecting = asyncio.create_task(_connect(found, dsn, migrations, name, migrate if converge else expect))
     try:
         yield found
     finally:
@@ -49,9 +64,10 @@ async def database(dsn: str, migrations: dict[str, str], name: str) -> AsyncIter
             found.pool.terminate()
 
 
-async def _connect(found: Database, dsn: str, migrations: dict[str, str], name: str) -> None:
+async def _connect(found: Database, dsn: str, migrations: dict[str, str], name: str, prepare: Prepare) -> None:
     pause = 0.1
     while True:
+        pool: asyncpg.Pool[asyncpg.Record] | None = None
         try:
             pool = await asyncpg.create_pool(
                 dsn,
@@ -63,15 +79,28 @@ async def _connect(found: Database, dsn: str, migrations: dict[str, str], name: 
                 server_settings={"application_name": name},
             )
             async with pool.acquire(timeout=5) as connection:
-                await migrate(connection, migrations)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
-            log.info("waiting for PostgreSQL", reason=type(error).__name__)
+                await prepare(connection, migrations)
+        except (Outdated, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+            if pool is not None:
+                pool.terminate()
+            found.outdated = isinstance(error, Outdated)
+            log.info("waiting for PostgreSQL", reason=str(error) if found.outdated else type(error).__name__)
             await asyncio.sleep(pause)
             pause = min(pause * 2, 2.0)
         else:
             found.pool = pool
+            found.outdated = False
             found.ready.set()
             return
+
+
+async def expect(connection: Connection, migrations: dict[str, str]) -> None:
+    """Outdated where one of the migrations was not applied yet. Later ones than ours do no harm: they only add."""
+    exists = await connection.fetchval("SELECT to_regclass('migrations') IS NOT NULL")
+    rows = await connection.fetch("SELECT name FROM migrations") if exists else []
+    lacking = sorted(set(migrations) - {row["name"] for row in rows})
+    if lacking:
+        raise Outdated(f"migration {lacking[0]} was not applied: run `headgate migrate`")
 
 
 async def migrate(connection: Connection, migrations: dict[str, str]) -> None:

@@ -2,7 +2,7 @@
 
 A service is an async context manager, `serve(settings, readiness, stopping)`: entered when it starts, left
 when it stops. On SIGTERM, SIGINT or the loss of its supervisor, `stopping` is set, the process says "not
-ready", and the context is left within `drain_seconds` and a little.
+ready", and the context is left within `linger_seconds`, `drain_seconds` and a little.
 """
 
 import asyncio
@@ -23,8 +23,8 @@ from libs.runtime.settings import Settings, read_settings
 
 Service = Callable[[Settings, Readiness, asyncio.Event], AbstractAsyncContextManager[None]]
 
-_LEAVE_SECONDS = 4.0
-"""Beyond `drain_seconds`, for closing connections; after it the process is ended whatever it holds."""
+LEAVE_SECONDS = 4.0
+"""Beyond `linger_seconds` and `drain_seconds`, for closing connections; then the process ends, whatever it holds."""
 
 log = structlog.get_logger()
 
@@ -56,7 +56,7 @@ async def _live(settings: Settings, serve: Service) -> None:
             loop.remove_reader(settings.parent_fd)
         readiness.draining = True
         log.info("service stopping")
-        loop.call_later(settings.drain_seconds + _LEAVE_SECONDS, _give_up)
+        loop.call_later(settings.linger_seconds + settings.drain_seconds + LEAVE_SECONDS, _give_up)
     measuring.cancel()
     log.info("service stopped")
 

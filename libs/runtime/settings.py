@@ -26,6 +26,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 0
     nats_url: str = "nats://127.0.0.1:4222"
+    """Where NATS is; of a cluster its servers' URLs, separated by commas."""
+    nats_nkey: str = ""
+    """The nkey seed (`SU…`) that the process proves who it is by; empty: the servers ask nobody."""
+    nats_ca: str = ""
+    """PEM of the authorities that may vouch for the servers; empty: the connection need not be encrypted."""
     postgres_dsn: str = ""
     """libpq URL; empty: the service runs without the read models that need PostgreSQL."""
     master_key: str = ""
@@ -36,6 +41,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How many event streams a new log is made with; an existing log keeps its own number."""
     replicas: int = 1
     """Replicas of each stream: 3 on a cluster."""
+    converge: bool = True
+    """Whether a starting process brings streams and tables to what it needs; else it waits for `headgate migrate`."""
     lease_seconds: float = 10.0
     """How long an executor may be silent about a run before another one takes it over."""
     concurrency: int = 256
@@ -51,6 +58,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a synchronous call waits before it is answered 202 with the run."""
     drain_seconds: float = 8.0
     """How long a stopping process may finish what it holds before it hands it over."""
+    linger_seconds: float = 0.0
+    """How long a stopping process still takes requests, ending each connection with its answer: for balancers."""
     delivery_schedule: str = ""
     """The pause before each attempt at a delivery, comma-separated seconds; empty: ten attempts over 75 hours."""
     delivery_timeout_seconds: float = 15.0

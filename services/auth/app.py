@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 
 import structlog
 
+from libs.events.access import access_of
 from libs.events.broker import connect
-from libs.events.topology import converge
+from libs.events.preparation import prepared
 from libs.runtime.health import Readiness
 from libs.runtime.listener import health_only
 from libs.runtime.settings import Settings
@@ -32,10 +33,10 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
     readiness.require("keys", serving.is_set)
     async with (
         health_only(readiness, settings.host, settings.port),
-        connect(settings.nats_url, settings.instance, stopping.set) as broker,
+        connect(settings.nats_url, settings.instance, stopping.set, access_of(settings)) as broker,
     ):
         readiness.require("broker", lambda: broker.connected)
-        await converge(broker, settings.streams, settings.replicas)
+        await prepared(broker, settings)
         directory = Directory()
         replica = Replica(broker, directory)
         async with _following(replica, stopping):

@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 
 from libs.catalog.versions import Versions
 from libs.egress import Egress, Policy
+from libs.events.access import access_of
 from libs.events.broker import Broker, connect
 from libs.events.log import EventLog
+from libs.events.preparation import prepared
 from libs.events.subjects import CANCEL, Kind, kind_filter, stream_of
-from libs.events.topology import converge
 from libs.events.worker import Subscription, Worker
 from libs.runtime.health import Readiness
 from libs.runtime.listener import health_only
@@ -42,13 +43,13 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
         providers_policy = providers_policy.trusting(endpoint.host)
     async with (
         health_only(readiness, settings.host, settings.port),
-        connect(settings.nats_url, settings.instance, stopping.set) as broker,
+        connect(settings.nats_url, settings.instance, stopping.set, access_of(settings)) as broker,
         Egress(policy) as egress,
         Egress(providers_policy) as providers_egress,
-        database(settings.postgres_dsn, migrations(), settings.instance) as tables,
+        database(settings.postgres_dsn, migrations(), settings.instance, converge=settings.converge) as tables,
     ):
         readiness.require("nats", lambda: broker.connected)
-        log = EventLog(broker, await converge(broker, settings.streams, settings.replicas))
+        log = EventLog(broker, await prepared(broker, settings), replicated=settings.replicas > 1)
         collections = Collections(tables, embedder(providers_egress, endpoints, settings.embedding_model))
         performer = Performer(egress, Models(providers(providers_egress, endpoints)), Search(collections))
         secrets = Secrets(SecretStore(tables, settings.master_secret))

@@ -5,7 +5,6 @@ import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from pathlib import Path
 
 from aiohttp import web
 
@@ -16,22 +15,23 @@ from libs.edge.routes import Edge, problems
 from libs.edge.routes import serve as serve_route
 from libs.edge.streams import Streams
 from libs.egress import Egress, Policy
+from libs.events.access import access_of
 from libs.events.auth_calls import Principal
 from libs.events.broker import Broker, connect
 from libs.events.log import EventLog
-from libs.events.topology import converge
+from libs.events.preparation import prepared
 from libs.runtime.health import Readiness, health_routes
 from libs.runtime.listener import listen
 from libs.runtime.postgres import Database, database
 from libs.runtime.providers import read_endpoints
 from libs.runtime.settings import Settings
-from libs.runtime.sql import read_migrations
 from libs.storage import migrations
 from libs.storage.collections import Collections
 from libs.storage.embeddings import embedder
 from libs.storage.files import FileStore
 from libs.storage.secret_values import Secrets
 from libs.storage.secrets import SecretStore
+from services.gateway import read_models
 from services.gateway.admission.gate import Gate
 from services.gateway.api import ROUTES
 from services.gateway.cache import Cache
@@ -46,7 +46,6 @@ from services.gateway.read_models.runs import RunTable
 from services.gateway.state import Gateway
 from services.gateway.waiting import waiting
 
-_SCHEMA = Path(__file__).parent / "read_models" / "schema"
 _DATABASE_GRACE_SECONDS = 10.0
 _WAIT_SHARE = 0.8
 """Of the time that a stopping gateway has: until then callers wait for their runs, then they are told to look again."""
@@ -56,19 +55,19 @@ _WAIT_SHARE = 0.8
 async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Event) -> AsyncIterator[None]:
     """Run until the context is left; requests under way are answered, streams are ended."""
     streams = Streams()
-    schema = {**read_migrations(_SCHEMA), **migrations()}
+    schema = read_models.migrations() | migrations()
     endpoints = read_endpoints(os.environ)
     policy = providers_policy = Policy.parse(settings.egress_allow)
     for endpoint in endpoints.values():
         providers_policy = providers_policy.trusting(endpoint.host)
     async with (
-        connect(settings.nats_url, settings.instance, stopping.set) as broker,
-        database(settings.postgres_dsn, schema, settings.instance) as tables,
+        connect(settings.nats_url, settings.instance, stopping.set, access_of(settings)) as broker,
+        database(settings.postgres_dsn, schema, settings.instance, converge=settings.converge) as tables,
         Callers(broker) as callers,
         Egress(providers_policy) as egress,
     ):
         readiness.require("nats", lambda: broker.connected)
-        log = EventLog(broker, await converge(broker, settings.streams, settings.replicas))
+        log = EventLog(broker, await prepared(broker, settings), replicated=settings.replicas > 1)
         directory = Directory(broker)
         readiness.require("directory", directory.registry.tail.caught_up.is_set)
         _require_database(readiness, tables)
@@ -100,10 +99,13 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
             await directory.registry.tail.caught_up.wait()
             try:
                 app = application(gateway, readiness)
-                async with listen(app, settings.host, settings.port, settings.drain_seconds, malformed):
+                linger, drain = settings.linger_seconds, settings.drain_seconds
+                async with listen(app, settings.host, settings.port, drain, malformed, linger):
                     yield
                     streams.end()
-                    asyncio.get_running_loop().call_later(settings.drain_seconds * _WAIT_SHARE, waiters.leave)
+                    loop = asyncio.get_running_loop()
+                    loop.call_later(linger, streams.end)
+                    loop.call_later(linger + drain * _WAIT_SHARE, waiters.leave)
             finally:
                 stopping.set()
                 for task in background:
@@ -141,7 +143,14 @@ def projectors(broker: Broker, tables: Database, shards: int) -> list[Projector]
 
 
 def _require_database(readiness: Readiness, tables: Database) -> None:
-    """Ready with the tables, or after a while without them: runs go on while PostgreSQL is away."""
+    """Ready with the tables, or after a while without PostgreSQL: runs go on while it is away.
+
+    Never ready with a PostgreSQL that lacks tables: `headgate migrate` was forgotten, and a rollout must not go on.
+    """
     loop = asyncio.get_running_loop()
     since = loop.time()
-    readiness.require("postgres", lambda: tables.ready.is_set() or loop.time() - since > _DATABASE_GRACE_SECONDS)
+
+    def fit() -> bool:
+        return tables.ready.is_set() or (not tables.outdated and loop.time() - since > _DATABASE_GRACE_SECONDS)
+
+    readiness.require("postgres", fit)

@@ -13,10 +13,11 @@ from libs.edge.routes import serve as serve_route
 from libs.edge.run_events import Reader, events_route
 from libs.edge.streams import Streams
 from libs.egress import Egress, Policy
+from libs.events.access import access_of
 from libs.events.broker import Broker, connect
 from libs.events.deliveries import Channel as ChannelName
 from libs.events.log import EventLog
-from libs.events.topology import converge
+from libs.events.preparation import prepared
 from libs.runtime.health import Readiness, health_routes
 from libs.runtime.listener import listen
 from libs.runtime.settings import Settings
@@ -37,14 +38,14 @@ from services.notifier.subscribers import Subscribers
 async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Event) -> AsyncIterator[None]:
     """Run until the context is left; then streams end at once, and deliveries that are not over go on elsewhere."""
     async with (
-        connect(settings.nats_url, settings.instance, stopping.set) as broker,
+        connect(settings.nats_url, settings.instance, stopping.set, access_of(settings)) as broker,
         Callers(broker) as callers,
         Egress(Policy.parse(settings.egress_allow)) as egress,
         open_email(settings) as email,
         asyncio.TaskGroup() as group,
     ):
         readiness.require("nats", lambda: broker.connected)
-        log = EventLog(broker, await converge(broker, settings.streams, settings.replicas))
+        log = EventLog(broker, await prepared(broker, settings), replicated=settings.replicas > 1)
         subscribers = Subscribers(broker)
         following = group.create_task(subscribers.registry.tail.run())
         await subscribers.registry.tail.caught_up.wait()
@@ -59,7 +60,7 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
         deliverer = _deliverer(settings, broker, log, channels, subscribers)
         app = _application(Edge(app=reader, callers=callers, max_body_bytes=settings.max_body_bytes), readiness)
         async with (
-            listen(app, settings.host, settings.port, drain_seconds=1.0, malformed=malformed),
+            listen(app, settings.host, settings.port, 1.0, malformed, settings.linger_seconds),
             consuming(broker, log, subscribers, deliverer, settings, stopping) as workers,
         ):
             readiness.require("consumers", lambda: all(worker.pull is not None for worker in workers))
@@ -67,6 +68,7 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
                 yield
             finally:
                 reader.streams.end()
+                asyncio.get_running_loop().call_later(settings.linger_seconds, reader.streams.end)
                 await deliverer.close(settings.drain_seconds)
                 following.cancel()
 
