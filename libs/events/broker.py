@@ -241,7 +241,7 @@ class Broker:
 
 @asynccontextmanager
 async def connect(url: str, name: str, on_lost: Callable[[], None]) -> AsyncIterator[Broker]:
-    """A connection that waits for a server and reconnects for ever.
+    """A connection that waits for a server and reconnects for ever; `url` may name several, with commas between.
 
     `on_lost` is called when the client gives up all the same: the process is of no more use then.
     """
@@ -270,7 +270,7 @@ async def connect(url: str, name: str, on_lost: Callable[[], None]) -> AsyncIter
     inbox = f"_INBOX.{name}.{secrets.token_hex(6)}"
     broker = Broker(client, parser, transport, inbox)
     await client.connect(
-        url,
+        url.split(","),
         name=name,
         max_reconnect_attempts=-1,
         reconnect_time_wait=0.2,  # type: ignore[arg-type]  # any number of seconds works

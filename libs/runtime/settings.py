@@ -26,6 +26,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 0
     nats_url: str = "nats://127.0.0.1:4222"
+    """One server of a cluster is enough while it lives; several, with commas between, can stand in for each other."""
     postgres_dsn: str = ""
     """libpq URL; empty: the service runs without the read models that need PostgreSQL."""
     master_key: str = ""

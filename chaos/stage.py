@@ -1,0 +1,138 @@
+"""Where a fault is played: a stack, the outside world, two tenants with one flow each, and the clock of the strikes."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+
+from chaos.client import Client
+from chaos.cluster import Cluster
+from chaos.recorder import PROBE, Recorder, recording
+from tests.stack import Stack
+
+CONCURRENT_RUNS = 4
+"""The limit of the limited tenant."""
+
+PATIENCE_SECONDS = 90.0
+_POLL_SECONDS = 0.02
+
+
+class Tenant:
+    """A workspace: who calls, and what."""
+
+    def __init__(self, client: Client, deployment: str) -> None:
+        self.client = client
+        self.deployment = deployment
+
+    @property
+    def path(self) -> str:
+        """Where its runs are asked for."""
+        return f"/v1/deployments/{self.deployment}/runs"
+
+
+class Stage:
+    """Made by `staging`. `struck` holds when each fault was injected, in seconds since the epoch."""
+
+    def __init__(
+        self, stack: Stack, recorder: Recorder, free: Tenant, limited: Tenant, cluster: Cluster | None
+    ) -> None:
+        self.stack = stack
+        self.recorder = recorder
+        self.free = free
+        self.limited = limited
+        self.cluster = cluster
+        self.struck: list[float] = []
+        self.wrong: list[str] = []
+        """What a fault itself saw that should not be."""
+
+    def begin(self) -> None:
+        """Forget what was seen before: another fault is played."""
+        self.struck, self.wrong = [], []
+        self.recorder.calls.clear()
+        for tenant in (self.free, self.limited):
+            tenant.client.bad.clear()
+            tenant.client.retries.clear()
+
+    def strike(self) -> None:
+        """A fault is being injected now."""
+        self.struck.append(time.time())
+
+    async def follow(self, client: Client, run_id: str, at: int) -> list[int]:
+        """The numbers of a run's events, streamed by the notifiers and gateways in turn, as breaks make it move on."""
+        urls = [each["url"] for each in self.stack.processes() if each["service"] == "notifier"] + self.stack.urls
+        return await client.follow(urls, f"/v1/runs/{run_id}/events", at)
+
+    async def back(self, service: str, index: int, old_pid: int, seconds: float = 30.0) -> None:
+        """Wait until a process has been replaced and answers."""
+        await asyncio.to_thread(self.stack.restarted, service, index, old_pid, seconds)
+
+    async def whole(self) -> None:
+        """Wait until every gateway takes runs and carries them through."""
+        for gateway in range(len(self.stack.urls)):
+            body = {"input": {"text": f"{PROBE}-{gateway}"}, "mode": "sync"}
+            await self.free.client.call("POST", self.free.path, body, gateway=gateway)
+
+
+@asynccontextmanager
+async def staging(stack: Stack, cluster: Cluster | None = None) -> AsyncIterator[Stage]:
+    """Everything around a stack that runs."""
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)
+    async with recording() as recorder, aiohttp.ClientSession(connector=connector) as session:
+        root = Client(session, stack.urls, stack.admin_key, PATIENCE_SECONDS)
+        limits = {"concurrent_runs": CONCURRENT_RUNS}
+        body = {"name": "limited", "plan": "enterprise", "limits": limits}
+        made = await root.call("POST", "/v1/workspaces", body)
+        other = Client(session, stack.urls, made.body["admin_key"], PATIENCE_SECONDS)
+        free = Tenant(root, await _deploy(root, recorder))
+        yield Stage(stack, recorder, free, Tenant(other, await _deploy(other, recorder)), cluster)
+
+
+async def until(holds: Callable[[], Awaitable[bool]], what: str, seconds: float = 30.0) -> None:
+    """Return once `holds`; TimeoutError, with `what` was waited for, when it does not come to hold."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while not await holds():
+        if loop.time() > deadline:
+            raise TimeoutError(f"not {what} within {seconds:g} s")
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _deploy(client: Client, recorder: Recorder) -> str:
+    saved = await client.call("POST", "/v1/flows", _flow(recorder))
+    made = await client.call("POST", f"/v1/flows/{saved.body['id']}/deployments", {})
+    deployment: str = made.body["id"]
+
+    async def known() -> bool:
+        body = {"input": {"text": PROBE}, "mode": "sync"}
+        path = f"/v1/deployments/{deployment}/runs"
+        return {await client.once("POST", path, body, gateway=gateway) for gateway in (0, 1)} == {200}
+
+    await until(known, "a deployment known to every gateway")
+    return deployment
+
+
+def _flow(recorder: Recorder) -> dict[str, Any]:
+    """Two calls in a row with a pure node between them; the output follows from the input."""
+
+    def call(name: str, text: str) -> dict[str, Any]:
+        config = {"method": "POST", "url": recorder.url(name), "body": {"text": text}, "timeout_seconds": 60}
+        return {"id": name, "type": "http_request", "config": config, "timeout_seconds": 90}
+
+    fields = [{"name": "text", "type": "string", "required": True, "test_value": "x"}]
+    ids = ("in", "a", "between", "b", "out")
+    return {
+        "name": "Chaos",
+        "slug": "chaos",
+        "settings": {"timeout_seconds": 600},
+        "nodes": [
+            {"id": "in", "type": "api_input", "config": {"fields": fields}},
+            call("a", "{{ in.text }}"),
+            {"id": "between", "type": "template", "config": {"text": "{{ a.body.echo }}"}},
+            call("b", "{{ between.text }}"),
+            {"id": "out", "type": "api_output", "config": {"value": "{{ b.body.echo }}"}},
+        ],
+        "edges": [{"source": source, "target": target} for source, target in zip(ids, ids[1:], strict=False)],
+    }
