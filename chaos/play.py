@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +28,13 @@ Tell = Callable[[int, int], None]
 @asynccontextmanager
 async def prepared(fault: Fault, data: Path) -> AsyncIterator[Stage]:
     """The stage of a fault, alone on its stack."""
-    if not fault.cluster:
-        with Stack(data, **(_COUNTS | fault.counts), env=fault.env) as stack:
-            async with staging(stack) as stage:
-                yield stage
-        return
-    async with cluster(data / "cluster") as nodes:
-        env = {"HEADGATE_NATS_URL": nodes.url, "HEADGATE_REPLICAS": "3", **fault.env}
-        with Stack(data, **(_COUNTS | fault.counts), env=env) as stack:
-            async with staging(stack, nodes) as stage:
-                yield stage
+    async with AsyncExitStack() as contexts:
+        nodes, env = None, dict(fault.env)
+        if fault.cluster:
+            nodes = await contexts.enter_async_context(cluster(data / "cluster"))
+            env |= {"HEADGATE_NATS_URL": nodes.url, "HEADGATE_REPLICAS": "3"}
+        stack = Stack(data, **(_COUNTS | fault.counts), env=env)
+        yield await contexts.enter_async_context(staging(stack, nodes))
 
 
 async def play(fault: Fault, stage: Stage, *, times: int, runs: int, callers: int, tell: Tell) -> Outcome:
@@ -46,7 +43,11 @@ async def play(fault: Fault, stage: Stage, *, times: int, runs: int, callers: in
     stage.begin()
     load = Load(stage, callers)
 
+    async def under_load() -> bool:
+        return len(load.asks) > callers
+
     async def strikes() -> None:
+        await until(under_load, "under load")
         for nth in range(times):
             await fault.strike(stage, nth)
             tell(nth + 1, len(load.asks))

@@ -1,8 +1,10 @@
 """Where a fault is played: a stack, the outside world, two tenants with one flow each, and the clock of the strikes."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -36,13 +38,13 @@ class Tenant:
 class Stage:
     """Made by `staging`. `struck` holds when each fault was injected, in seconds since the epoch."""
 
-    def __init__(
-        self, stack: Stack, recorder: Recorder, free: Tenant, limited: Tenant, cluster: Cluster | None
-    ) -> None:
+    free: Tenant
+    limited: Tenant
+
+    def __init__(self, stack: Stack, recorder: Recorder, cluster: Cluster | None, thread: Executor) -> None:
         self.stack = stack
         self.recorder = recorder
-        self.free = free
-        self.limited = limited
+        self._thread = thread
         self.cluster = cluster
         self.struck: list[float] = []
         self.wrong: list[str] = []
@@ -65,6 +67,10 @@ class Stage:
         urls = [each["url"] for each in self.stack.processes() if each["service"] == "notifier"] + self.stack.urls
         return await client.follow(urls, f"/v1/runs/{run_id}/events", at)
 
+    async def start(self) -> None:
+        """Start the stack (again). The thread that does it has to outlive the stack: so it is always the same one."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self.stack.start)
+
     async def back(self, service: str, index: int, old_pid: int, seconds: float = 30.0) -> None:
         """Wait until a process has been replaced and answers."""
         await asyncio.to_thread(self.stack.restarted, service, index, old_pid, seconds)
@@ -78,16 +84,28 @@ class Stage:
 
 @asynccontextmanager
 async def staging(stack: Stack, cluster: Cluster | None = None) -> AsyncIterator[Stage]:
-    """Everything around a stack that runs."""
+    """Start the stack, with everything around it; nothing is left of it afterwards."""
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
-    async with recording() as recorder, aiohttp.ClientSession(connector=connector) as session:
-        root = Client(session, stack.urls, stack.admin_key, PATIENCE_SECONDS)
-        limits = {"concurrent_runs": CONCURRENT_RUNS}
-        body = {"name": "limited", "plan": "enterprise", "limits": limits}
-        made = await root.call("POST", "/v1/workspaces", body)
-        other = Client(session, stack.urls, made.body["admin_key"], PATIENCE_SECONDS)
-        free = Tenant(root, await _deploy(root, recorder))
-        yield Stage(stack, recorder, free, Tenant(other, await _deploy(other, recorder)), cluster)
+    with ThreadPoolExecutor(1) as thread:
+        async with recording() as recorder, aiohttp.ClientSession(connector=connector) as session:
+            stage = Stage(stack, recorder, cluster, thread)
+            try:
+                await stage.start()
+                await _settle_tenants(stage, session)
+                yield stage
+            finally:
+                await asyncio.get_running_loop().run_in_executor(thread, stack.stop)
+
+
+async def _settle_tenants(stage: Stage, session: aiohttp.ClientSession) -> None:
+    """One tenant without limits, the workspace that there always is, and one with."""
+    stack = stage.stack
+    free = Client(session, stack.urls, stack.admin_key, PATIENCE_SECONDS)
+    body = {"name": "limited", "plan": "enterprise", "limits": {"concurrent_runs": CONCURRENT_RUNS}}
+    made = await free.call("POST", "/v1/workspaces", body)
+    limited = Client(session, stack.urls, made.body["admin_key"], PATIENCE_SECONDS)
+    stage.free = Tenant(free, await _deploy(free, stage.recorder))
+    stage.limited = Tenant(limited, await _deploy(limited, stage.recorder))
 
 
 async def until(holds: Callable[[], Awaitable[bool]], what: str, seconds: float = 30.0) -> None:
@@ -134,5 +152,5 @@ def _flow(recorder: Recorder) -> dict[str, Any]:
             call("b", "{{ between.text }}"),
             {"id": "out", "type": "api_output", "config": {"value": "{{ b.body.echo }}"}},
         ],
-        "edges": [{"source": source, "target": target} for source, target in zip(ids, ids[1:], strict=False)],
+        "edges": [{"source": source, "target": target} for source, target in itertools.pairwise(ids)],
     }

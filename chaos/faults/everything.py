@@ -11,7 +11,7 @@ _GAP_SECONDS = 3.0
 async def strike(stage: Stage, _: int) -> None:
     stage.strike()
     await asyncio.to_thread(stage.stack.crash)
-    stage.stack.start()  # here and not in a thread: its end would be the end of what it started
+    await stage.start()
     await stage.whole()
     await asyncio.sleep(_GAP_SECONDS)
 

@@ -12,11 +12,12 @@ _SERVICES = ("gateway", "auth", "executor", "notifier")
 _HARMLESS = ("ClientConnectorError", "503 unavailable", "429 concurrency_limit", "stream: ClientConnectorError")
 
 
-async def strike(stage: Stage, _: int) -> None:
+async def strike(stage: Stage, nth: int) -> None:
+    processes = [each for each in stage.stack.processes() if each["service"] in _SERVICES]
+    processes.sort(key=lambda each: (_SERVICES.index(each["service"]), each["index"]))
+    each = processes[nth % len(processes)]
     stage.strike()
-    for service in _SERVICES:
-        for index in [each["index"] for each in stage.stack.processes() if each["service"] == service]:
-            await stage.back(service, index, stage.stack.kill(service, index, signal.SIGTERM))
+    await stage.back(each["service"], each["index"], stage.stack.kill(each["service"], each["index"], signal.SIGTERM))
     for client in (stage.free.client, stage.limited.client):
         for reason in client.retries.keys() - set(_HARMLESS):
             stage.wrong.append(f"{client.retries.pop(reason)} calls broke: {reason}")
@@ -25,8 +26,8 @@ async def strike(stage: Stage, _: int) -> None:
 FAULT = Fault(
     name="rolling-restart",
     says="a rolling restart of every service",
-    times=10,
-    runs=1000,
+    times=90,
+    runs=2000,
     strike=strike,
     counts={"auths": 2, "notifiers": 2},
 )
