@@ -8,6 +8,10 @@ An append whose acknowledgement was lost may have been stored. The run's last me
 leader, tells: if it is what we sent, byte for byte, we are done; if the run has not moved, we send again, which is
 safe for the same reason. The server's codes for a failed comparison (10071, and 10164 under replication, which
 occurs without a rival) both mean "look and decide".
+
+A direct get is answered by any replica, and one of them may be behind: what it has is true, for messages never change,
+and what it lacks may be there. So in a cluster "there is none" is said only by the stream's leader, and only by one that the
+others follow: a leader that was cut off goes on answering for some seconds, while another one is already chosen.
 """
 
 import asyncio
@@ -31,6 +35,7 @@ _HEADER_BYTES = 4096
 _COMPARE_FAILED = frozenset({10071, 10164})
 _NO_MESSAGE = 10037
 _ATTEMPT_SECONDS = 2.0
+_LEADS_NS = 3_000_000_000
 _BATCH = 512
 _BATCH_BYTES = 16 * 1024 * 1024
 
@@ -70,6 +75,19 @@ class _RawMessage(msgspec.Struct, frozen=True):
     seq: int
     subject: str
     data: bytes = b""
+
+
+class _Peer(msgspec.Struct, frozen=True):
+    active: int = 0
+    """Nanoseconds since it was heard of."""
+
+
+class _Peers(msgspec.Struct, frozen=True):
+    replicas: list[_Peer] = []
+
+
+class _StreamInfo(msgspec.Struct, frozen=True):
+    cluster: _Peers = _Peers()
 
 
 class _GetAnswer(msgspec.Struct, frozen=True):
@@ -139,11 +157,17 @@ class EventLog:
 
     async def first(self, run: RunKey) -> Stored | None:
         """The message that asked for the run; None when there is no such run."""
-        return await self._direct(run, Kind.REQUESTED) or await self._direct(run, Kind.HELD)
+        for kind in (Kind.REQUESTED, Kind.HELD):
+            if (found := await self._direct(run, kind)) is not None:
+                return found
+        return await confirmed_none(self.broker, self.stream(run), self.subject(run, ANY))
 
     async def end(self, run: RunKey) -> Stored | None:
-        """The message with the run's end; None while it goes on."""
-        return await self._direct(run, Kind.ENDED)
+        """The message with the run's end; None while it goes on (or, in a cluster that is parted, did just now)."""
+        found = await self._direct(run, Kind.ENDED)
+        if found is None and self.broker.replicated:
+            return await last_message(self.broker, self.stream(run), self.subject(run, Kind.ENDED))
+        return found
 
     async def last(self, run: RunKey) -> Stored | None:
         """The run's last message, from the stream's leader: what an append must follow."""
@@ -159,7 +183,18 @@ class EventLog:
             return []
         if end is not None and follows_directly(first, end):
             return [first, end]
-        return [first, *await self.scan(run, first.sequence + 1)]
+        messages = [first, *await self.scan(run, first.sequence + 1)]
+        return await self._up_to_date(run, messages) if self.broker.replicated else messages
+
+    async def _up_to_date(self, run: RunKey, messages: list[Stored]) -> list[Stored]:
+        """The messages with those that only the leader has yet."""
+        stream, subject = self.stream(run), self.subject(run, ANY)
+        last = await last_message(self.broker, stream, subject)
+        while last is not None and messages[-1].sequence < last.sequence:
+            wanted = {"seq": messages[-1].sequence + 1, "next_by_subj": subject}
+            found = await _ask_leader(self.broker, stream, wanted)
+            messages.append(found or last)
+        return messages
 
     async def scan(self, run: RunKey, sequence: int) -> list[Stored]:
         """The run's messages from a stream sequence on."""
@@ -171,8 +206,7 @@ class EventLog:
         return await read_part(self.broker, stream, subject, sequence, messages, size, timeout=_ATTEMPT_SECONDS)
 
     async def _direct(self, run: RunKey, kind: Kind) -> Stored | None:
-        subject = self.subject(run, kind)
-        return stored(await self.broker.request(f"$JS.API.DIRECT.GET.{self.stream(run)}.{subject}"))
+        return stored(await self.broker.request(f"$JS.API.DIRECT.GET.{self.stream(run)}.{self.subject(run, kind)}"))
 
 
 def follows_directly(first: Stored, end: Stored) -> bool:
@@ -235,10 +269,38 @@ async def store_message(broker: Broker, subject: str, payload: bytes, *, patienc
         await asyncio.sleep(0.1)
 
 
+async def only_message(broker: Broker, stream: str, subject: str) -> Stored | None:
+    """The message on a subject that never gets a second one, from whichever replica has it."""
+    found = stored(await broker.request(f"$JS.API.DIRECT.GET.{stream}.{subject}"))
+    return found or await confirmed_none(broker, stream, subject)
+
+
+async def confirmed_none(broker: Broker, stream: str, subject: str) -> Stored | None:
+    """None when the stream's leader has nothing on `subject` either; the first message if a replica was behind.
+
+    Unavailable from a leader that has not heard of most others for a while: there may be another one by now. Each waits
+    at least four seconds before it would follow or become another leader.
+    """
+    if not broker.replicated:
+        return None
+    found = await _ask_leader(broker, stream, {"seq": 1, "next_by_subj": subject})
+    if found is not None:
+        return found
+    answer = await broker.request(f"$JS.API.STREAM.INFO.{stream}")
+    others = msgspec.json.decode(answer.data, type=_StreamInfo).cluster.replicas
+    followers = sum(1 for other in others if other.active < _LEADS_NS)
+    if 2 * (followers + 1) <= len(others) + 1:
+        raise Unavailable("the event log's leader is cut off")
+    return None
+
+
 async def last_message(broker: Broker, stream: str, subject: str) -> Stored | None:
     """The last message on a subject (wildcards allowed), read from the leader and so never stale."""
-    body = msgspec.json.encode({"last_by_subj": subject})
-    answer = await broker.request(f"$JS.API.STREAM.MSG.GET.{stream}", body)
+    return await _ask_leader(broker, stream, {"last_by_subj": subject})
+
+
+async def _ask_leader(broker: Broker, stream: str, wanted: dict[str, object]) -> Stored | None:
+    answer = await broker.request(f"$JS.API.STREAM.MSG.GET.{stream}", msgspec.json.encode(wanted))
     found = msgspec.json.decode(answer.data, type=_GetAnswer)
     if found.message is not None:
         return Stored(sequence=found.message.seq, subject=found.message.subject, payload=found.message.data)

@@ -118,6 +118,7 @@ async def _converge(broker: Broker, streams: int, replicas: int) -> int:
     others = [management_stream(replicas), delivery_stream(replicas), dead_letter_stream(replicas)]
     for config in [*events, *others, *register_streams(replicas)]:
         await _ensure(broker, config)
+    broker.replicated = replicas > 1
     return count
 
 
