@@ -108,7 +108,7 @@ class Client:
                         raise NoAnswerError(f"a stream was answered {response.status}")
                     async for line in response.content:
                         if response.status == 200 and line.startswith(b"id:"):
-                            seen.append(int(line[3:]))
+                            seen.append(int(line[3:]))  # noqa: PERF401  # what was seen counts when the stream breaks
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 self.retries[f"stream: {type(error).__name__}"] += 1
             at += 1

@@ -1,8 +1,8 @@
 """Three nats-servers on loopback that are one cluster, with every route between them through a proxy of ours.
 
-Each pair of nodes has one route, opened by one of the two (both at once would now and then close each other's), through
-a proxy that belongs to that pair: so a node can be cut off from the others while its clients still reach it. The address
-that nodes tell each other for routes leads nowhere: else they would find a way around the proxies.
+Each pair of nodes has one route, opened by one of the two (both at once would now and then close each other's),
+through a proxy that belongs to that pair: so a node can be cut off from the others while its clients still reach it.
+The address that nodes tell each other for routes leads nowhere: else they would find a way around the proxies.
 """
 
 import json

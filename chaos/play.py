@@ -128,27 +128,23 @@ async def _missing_rows(stage: Stage, asks: list[Ask]) -> list[str]:
     wrong = []
     for tenant, limited in ((stage.free, False), (stage.limited, True)):
         wanted = sorted(run_id for ask in asks if ask.limited is limited for run_id in ask.run_ids)
-        listed: list[str] = []
-
-        async def complete(tenant: Tenant = tenant, wanted: list[str] = wanted) -> bool:
-            listed[:] = await _listed(tenant, set(wanted))
-            return sorted(listed) == wanted
-
-        try:
-            await until(complete, "every run in the table")
-        except TimeoutError:
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while (listed := await _listed(tenant, set(wanted))) != wanted and time.monotonic() < deadline:
+            await asyncio.sleep(0.2)
+        if listed != wanted:
             wrong.append(f"the runs table has {len(listed)} rows of {len(wanted)} runs")
     return wrong
 
 
 async def _listed(tenant: Tenant, wanted: set[str]) -> list[str]:
+    """Those of the runs that the table has, and has as ended."""
     found, cursor = [], ""
     while cursor is not None:
         path = f"/v1/runs?deployment_id={tenant.deployment}&limit=100&cursor={cursor}"
         page = (await tenant.client.call("GET", path)).body
         found += [run["id"] for run in page["data"] if run["id"] in wanted and run["finished_at"]]
         cursor = page["next_cursor"]
-    return found
+    return sorted(found)
 
 
 def _defects(stack: Stack) -> list[str]:

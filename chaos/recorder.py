@@ -24,7 +24,7 @@ _FASTEST_SECONDS, _SLOWEST_SECONDS = 0.05, 0.35
 
 
 class Recorder:
-    """Made by `recording`. `calls` counts by `Idempotency-Key`, which is `<run>:<node>`; `strange` those without one."""
+    """Made by `recording`. `calls` counts by `Idempotency-Key` (`<run>:<node>`), `strange` those without one."""
 
     def __init__(self) -> None:
         self.port = 0

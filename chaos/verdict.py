@@ -143,10 +143,9 @@ def most_at_once(histories: Sequence[Sequence[Event]]) -> int:
 
 def recovery_seconds(struck: Sequence[float], asks: Sequence[Ask], histories: Mapping[str, Sequence[Event]]) -> float:
     """The longest time from a fault to the end of a run, or to the answer to a call, that was under way then."""
-    spans = [(ask.asked_at, ask.answered_at) for ask in asks if ask.answered_at is not None]
-    for events in histories.values():
-        if events and events[-1]["type"] in ENDS:
-            spans.append((moment(events[0]).timestamp(), moment(events[-1]).timestamp()))
+    ended = [events for events in histories.values() if events and events[-1]["type"] in ENDS]
+    spans = [(moment(events[0]).timestamp(), moment(events[-1]).timestamp()) for events in ended]
+    spans += [(ask.asked_at, ask.answered_at) for ask in asks if ask.answered_at is not None]
     return max((end - at for at in struck for begin, end in spans if begin <= at < end), default=0.0)
 
 

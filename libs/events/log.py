@@ -8,23 +8,18 @@ An append whose acknowledgement was lost may have been stored. The run's last me
 leader, tells: if it is what we sent, byte for byte, we are done; if the run has not moved, we send again, which is
 safe for the same reason. The server's codes for a failed comparison (10071, and 10164 under replication, which
 occurs without a rival) both mean "look and decide".
-
-A direct get is answered by any replica, and one of them may be behind: what it has is true, for messages never change,
-and what it lacks may be there. So in a cluster "there is none" is said only by the stream's leader, and only by one that the
-others follow: a leader that was cut off goes on answering for some seconds, while another one is already chosen.
 """
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import msgspec
 
 from libs.events.broker import Broker, Unavailable
 from libs.events.live import Live
+from libs.events.reads import Refusal, Stored, ask_leader, confirmed_none, last_message, read_part, read_range, stored
 from libs.events.run_events import Append, RunEvent, decode_append, encode_append, serve_append
 from libs.events.subjects import ANY, Kind, RunKey, run_subject, shard_of, stream_of
-from libs.events.wire import Heard
 
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 """An append larger than this is split between its events."""
@@ -33,11 +28,7 @@ _HEADER_BYTES = 4096
 """Of a server's `max_payload`, what headers may need: it ends the connection over a message that is larger."""
 
 _COMPARE_FAILED = frozenset({10071, 10164})
-_NO_MESSAGE = 10037
 _ATTEMPT_SECONDS = 2.0
-_LEADS_NS = 3_000_000_000
-_BATCH = 512
-_BATCH_BYTES = 16 * 1024 * 1024
 
 
 class Conflict(Exception):
@@ -52,47 +43,9 @@ class TooLarge(Exception):
     """One event alone is larger than a message of the log may be."""
 
 
-class Stored(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A message of the log: its place in its stream, its subject, its payload as it was sent."""
-
-    sequence: int
-    subject: str
-    payload: bytes
-
-
-class _Refusal(msgspec.Struct, frozen=True):
-    code: int = 0
-    err_code: int = 0
-    description: str = ""
-
-
 class _PubAck(msgspec.Struct, frozen=True, gc=False):
     seq: int = 0
-    error: _Refusal | None = None
-
-
-class _RawMessage(msgspec.Struct, frozen=True):
-    seq: int
-    subject: str
-    data: bytes = b""
-
-
-class _Peer(msgspec.Struct, frozen=True):
-    active: int = 0
-    """Nanoseconds since it was heard of."""
-
-
-class _Peers(msgspec.Struct, frozen=True):
-    replicas: list[_Peer] = []
-
-
-class _StreamInfo(msgspec.Struct, frozen=True):
-    cluster: _Peers = _Peers()
-
-
-class _GetAnswer(msgspec.Struct, frozen=True):
-    message: _RawMessage | None = None
-    error: _Refusal | None = None
+    error: Refusal | None = None
 
 
 _ack_decoder = msgspec.json.Decoder(_PubAck)
@@ -157,10 +110,11 @@ class EventLog:
 
     async def first(self, run: RunKey) -> Stored | None:
         """The message that asked for the run; None when there is no such run."""
-        for kind in (Kind.REQUESTED, Kind.HELD):
+        kinds = (Kind.REQUESTED, Kind.HELD)
+        for kind in kinds:
             if (found := await self._direct(run, kind)) is not None:
                 return found
-        return await confirmed_none(self.broker, self.stream(run), self.subject(run, ANY))
+        return await confirmed_none(self.broker, self.stream(run), *[self.subject(run, kind) for kind in kinds])
 
     async def end(self, run: RunKey) -> Stored | None:
         """The message with the run's end; None while it goes on (or, in a cluster that is parted, did just now)."""
@@ -192,7 +146,7 @@ class EventLog:
         last = await last_message(self.broker, stream, subject)
         while last is not None and messages[-1].sequence < last.sequence:
             wanted = {"seq": messages[-1].sequence + 1, "next_by_subj": subject}
-            found = await _ask_leader(self.broker, stream, wanted)
+            found = await ask_leader(self.broker, stream, wanted)
             messages.append(found or last)
         return messages
 
@@ -267,98 +221,6 @@ async def store_message(broker: Broker, subject: str, payload: bytes, *, patienc
             if asyncio.get_running_loop().time() > deadline:
                 raise
         await asyncio.sleep(0.1)
-
-
-async def only_message(broker: Broker, stream: str, subject: str) -> Stored | None:
-    """The message on a subject that never gets a second one, from whichever replica has it."""
-    found = stored(await broker.request(f"$JS.API.DIRECT.GET.{stream}.{subject}"))
-    return found or await confirmed_none(broker, stream, subject)
-
-
-async def confirmed_none(broker: Broker, stream: str, subject: str) -> Stored | None:
-    """None when the stream's leader has nothing on `subject` either; the first message if a replica was behind.
-
-    Unavailable from a leader that has not heard of most others for a while: there may be another one by now. Each waits
-    at least four seconds before it would follow or become another leader.
-    """
-    if not broker.replicated:
-        return None
-    found = await _ask_leader(broker, stream, {"seq": 1, "next_by_subj": subject})
-    if found is not None:
-        return found
-    answer = await broker.request(f"$JS.API.STREAM.INFO.{stream}")
-    others = msgspec.json.decode(answer.data, type=_StreamInfo).cluster.replicas
-    followers = sum(1 for other in others if other.active < _LEADS_NS)
-    if 2 * (followers + 1) <= len(others) + 1:
-        raise Unavailable("the event log's leader is cut off")
-    return None
-
-
-async def last_message(broker: Broker, stream: str, subject: str) -> Stored | None:
-    """The last message on a subject (wildcards allowed), read from the leader and so never stale."""
-    return await _ask_leader(broker, stream, {"last_by_subj": subject})
-
-
-async def _ask_leader(broker: Broker, stream: str, wanted: dict[str, object]) -> Stored | None:
-    answer = await broker.request(f"$JS.API.STREAM.MSG.GET.{stream}", msgspec.json.encode(wanted))
-    found = msgspec.json.decode(answer.data, type=_GetAnswer)
-    if found.message is not None:
-        return Stored(sequence=found.message.seq, subject=found.message.subject, payload=found.message.data)
-    if found.error is not None and found.error.err_code != _NO_MESSAGE:
-        raise Unavailable(f"the event log could not be read: {found.error.description}")
-    return None
-
-
-async def read_range(broker: Broker, stream: str, subject: str, sequence: int) -> list[Stored]:
-    """All messages on `subject` from stream sequence `sequence` on, asked for in batches."""
-    found: list[Stored] = []
-    more = True
-    while more:
-        part, more = await read_part(broker, stream, subject, sequence, _BATCH, _BATCH_BYTES)
-        found += part
-        sequence = found[-1].sequence + 1 if found else sequence
-    return found
-
-
-async def read_part(
-    broker: Broker, stream: str, subject: str, sequence: int, messages: int, size: int, timeout: float = 5.0
-) -> tuple[list[Stored], bool]:
-    """The first of `read_range`: up to `messages` of them, or about `size` bytes; whether there are more."""
-    wanted = {"seq": sequence, "next_by_subj": subject, "batch": messages, "max_bytes": size}
-    *found, status = await broker.request_many(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(wanted), timeout)
-    headers = status.headers
-    if headers.get("Status") == "404":
-        return [], False
-    if headers.get("Status") != "204" or not found:
-        raise Unavailable(f"the event log could not be read: {headers.get('Description', 'no reason')}")
-    page = [message for message in map(stored, found) if message is not None]
-    return page, headers.get("Nats-Num-Pending", "0") != "0"
-
-
-async def read_page(
-    broker: Broker, stream: str, subject: str, *, sequence: int, since: datetime, batch: int
-) -> list[Stored]:
-    """Up to `batch` messages on `subject` from stream sequence `sequence` on; 0: from those stored at `since` on."""
-    wanted: dict[str, object] = {"next_by_subj": subject, "batch": batch, "max_bytes": _BATCH_BYTES}
-    if sequence:
-        wanted["seq"] = sequence
-    else:
-        wanted["start_time"] = since.astimezone(UTC).isoformat()
-    *messages, status = await broker.request_many(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(wanted))
-    if status.headers.get("Status") not in ("204", "404"):
-        reason = status.headers.get("Description", "no reason")
-        raise Unavailable(f"the event log could not be read: {reason}")
-    return [message for message in map(stored, messages) if message is not None]
-
-
-def stored(message: Heard) -> Stored | None:
-    """A direct get's answer; None when it says that there is no such message."""
-    headers = message.headers
-    if "Nats-Sequence" not in headers:
-        if headers.get("Status") == "404":
-            return None
-        raise Unavailable(f"the event log could not be read: {headers.get('Description', 'no reason')}")
-    return Stored(sequence=int(headers["Nats-Sequence"]), subject=headers["Nats-Subject"], payload=message.data)
 
 
 def events_of(messages: Sequence[Stored]) -> list[RunEvent]:

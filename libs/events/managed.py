@@ -11,7 +11,8 @@ from typing import Any, Literal
 import msgspec
 
 from libs.events.broker import Broker
-from libs.events.log import append_message, last_message, only_message
+from libs.events.log import append_message
+from libs.events.reads import last_message, only_message
 from libs.events.subjects import MANAGEMENT, managed_subject
 
 Permission = Literal["read", "execute", "write", "admin"]

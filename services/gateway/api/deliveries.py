@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
-from libs.events.timers import due_now
 
 from libs.edge.bodies import invalid
 from libs.edge.problems import Detail, not_found
@@ -14,6 +13,7 @@ from libs.events.backfills import KIND as BACKFILL
 from libs.events.backfills import Wish
 from libs.events.deliveries import KIND, Delivery, encode_delivery
 from libs.events.managed import Permission
+from libs.events.timers import due_now
 from libs.runtime.ids import new_id
 from services.gateway.api.webhooks import find_webhook
 from services.gateway.read_models.deliveries import AnyDeliveryQuery, DeliveryQuery, DeliveryView

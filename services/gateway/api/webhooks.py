@@ -5,13 +5,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import msgspec
-from libs.events.timers import due_now
 from msgspec import UNSET, UnsetType
 
 from libs.edge.problems import Problem, not_found
 from libs.edge.routes import Call, Reply, Route
 from libs.events.deliveries import KIND, Delivery, ToWebhook, encode_delivery
 from libs.events.managed import Permission, Webhook, WebhookEvent
+from libs.events.timers import due_now
 from libs.runtime.ids import new_id
 from libs.runtime.secrets import signing_secret
 from services.gateway.paging import PageQuery, page
