@@ -6,6 +6,7 @@ fault, for these calls ask for nothing strange; it is kept in `bad`.
 
 import asyncio
 import json
+import time
 from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -17,6 +18,8 @@ _AGAIN = frozenset({429, 502, 503, 504})
 _PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 1.0
 _CALL_SECONDS = 30.0
+_NOBODY = "ClientConnectorError"
+"""Nobody listens there, so nothing was asked."""
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +41,8 @@ class Client:
         self.retries: Counter[str] = Counter()
         self.bad: list[str] = []
         self.open: dict[str, int] = {}
+        self.broken: list[tuple[str, float]] = []
+        """Keys whose call ended without an answer after it was connected, and when."""
         self._session = session
         self._urls = urls
         self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
@@ -77,6 +82,8 @@ class Client:
                 self.bad.append(f"{method} {path.partition('?')[0]}: {status} {found}")
                 raise NoAnswerError(found)
             self.retries[found] += 1
+            if key and not status and found != _NOBODY:
+                self.broken.append((key, time.time()))
             if loop.time() > deadline:
                 raise NoAnswerError(f"no answer within {self._patience_seconds:g} s: {found}")
             await asyncio.sleep(pause)

@@ -20,6 +20,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     strike: Callable[[Stage, int], Awaitable[None]]
     counts: dict[str, int] = {}
     env: dict[str, str] = {}
+    orderly: bool = False
+    """Whether a call that was taken has to be answered, and not broken off."""
     cluster: bool = False
     """Played on a NATS cluster of three instead of one server."""
 

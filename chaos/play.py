@@ -12,7 +12,7 @@ from chaos.fault import Fault, Outcome
 from chaos.load import Load, histories
 from chaos.recorder import HELD
 from chaos.stage import CONCURRENT_RUNS, Stage, Tenant, staging, until
-from chaos.verdict import ENDS, Ask, Verdict, judge, recovery_seconds
+from chaos.verdict import ENDS, Ask, Verdict, broken_off, judge, recovery_seconds
 from tests.stack import Stack
 
 SETTLE_SECONDS = 30.0
@@ -60,6 +60,9 @@ async def play(fault: Fault, stage: Stage, *, times: int, runs: int, callers: in
     found = await _settled(stage, load.asks)
     verdict = judge(load.asks, found, stage.recorder.calls, concurrent_runs=CONCURRENT_RUNS)
     verdict.wrong += [*stage.wrong, *stage.free.client.bad, *stage.limited.client.bad]
+    if fault.orderly:
+        for client in (stage.free.client, stage.limited.client):
+            verdict.wrong += broken_off(client.broken, load.asks, found)
     verdict.wrong += await _missing_rows(stage, load.asks)
     verdict.wrong += _defects(stage.stack)
     return _outcome(fault, stage, load.asks, found, verdict, time.monotonic() - began)
@@ -129,8 +132,10 @@ async def _missing_rows(stage: Stage, asks: list[Ask]) -> list[str]:
     for tenant, limited in ((stage.free, False), (stage.limited, True)):
         wanted = sorted(run_id for ask in asks if ask.limited is limited for run_id in ask.run_ids)
         deadline = time.monotonic() + SETTLE_SECONDS
-        while (listed := await _listed(tenant, set(wanted))) != wanted and time.monotonic() < deadline:
+        listed = await _listed(tenant, set(wanted))
+        while listed != wanted and time.monotonic() < deadline:
             await asyncio.sleep(0.2)
+            listed = await _listed(tenant, set(wanted))
         if listed != wanted:
             wrong.append(f"the runs table has {len(listed)} rows of {len(wanted)} runs")
     return wrong

@@ -56,6 +56,7 @@ class Stage:
         self.recorder.calls.clear()
         for tenant in (self.free, self.limited):
             tenant.client.bad.clear()
+            tenant.client.broken.clear()
             tenant.client.retries.clear()
 
     def strike(self) -> None:

@@ -149,6 +149,17 @@ def recovery_seconds(struck: Sequence[float], asks: Sequence[Ask], histories: Ma
     return max((end - at for at in struck for begin, end in spans if begin <= at < end), default=0.0)
 
 
+def broken_off(
+    broken: Sequence[tuple[str, float]], asks: Sequence[Ask], histories: Mapping[str, Sequence[Event]]
+) -> Iterator[str]:
+    """The calls that ended without an answer although their run was on the log by then."""
+    by_key = {ask.key: ask for ask in asks}
+    for key, at in broken:
+        for run_id in by_key[key].run_ids if key in by_key else ():
+            if histories.get(run_id) and moment(histories[run_id][0]).timestamp() < at:
+                yield f"{run_id}: its call was taken and broken off"
+
+
 def moment(event: Event) -> datetime:
     """When an event happened."""
     return datetime.fromisoformat(event["at"])
