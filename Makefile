@@ -1,7 +1,7 @@
 # Every habit of this repository, one target each; `make help` lists them.
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help install run test lint types contracts format bench lock clean
+.PHONY: help install run test lint types contracts format bench chaos lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,6 +9,8 @@ PYTHON := $(BIN)/python
 TESTS ?= tests
 WORKERS ?= 2
 PEERS ?=
+FAULTS ?=
+SCALE ?= 1
 comma := ,
 loopback := 127.0.0.0/8$(comma)::1/128
 
@@ -41,6 +43,9 @@ format: $(VENV)/.development ## Format the code, and fix what can be fixed
 
 bench: $(VENV)/.development ## Run the benchmark (PEERS="langflow restate" adds those)
 	@$(PYTHON) -m bench $(foreach peer,$(PEERS),--peer $(peer))
+
+chaos: $(VENV)/.development ## Break the stack from outside, count what is lost (FAULTS="broker-kill", SCALE=0.1)
+	@$(PYTHON) -m chaos --scale $(SCALE) $(if $(FAULTS),$(foreach fault,$(FAULTS),--fault $(fault)),--page)
 
 lock: ## Resolve the dependencies anew and write both lock files
 	@$(find_python); "$$python" -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install --quiet uv

@@ -34,7 +34,7 @@ jetstream {{
   store_dir: {store}
   max_memory_store: 268435456
 {sync}}}
-"""
+{cluster}"""
 
 
 class NatsServer:
@@ -42,6 +42,7 @@ class NatsServer:
 
     `fsync="always"` syncs each write before it is acknowledged; `"interval"` leaves JetStream's default of two
     minutes, which acknowledges what a power failure can still take. `memory` is Go's soft limit for its heap.
+    `cluster` is a `cluster { … }` block of its configuration.
     """
 
     def __init__(
@@ -53,13 +54,15 @@ class NatsServer:
         fsync: Fsync = "always",
         memory: str = "512MiB",
         log: Path | None = None,
+        cluster: str = "",
     ) -> None:
         self.data = data.absolute()
         self.port = port or random_port()
         self.monitor_port = monitor_port or random_port(avoid={self.port})
         self.log = log or self.data / "nats.log"
         self.process: subprocess.Popen[bytes] | None = None
-        self._name = f"headgate-{secrets.token_hex(4)}"
+        self.name = f"headgate-{secrets.token_hex(4)}"
+        self._cluster = cluster
         self._fsync = fsync
         self._memory = memory
 
@@ -91,13 +94,14 @@ class NatsServer:
         config = self.data / "nats.conf"
         config.write_text(
             _CONFIG.format(
-                name=self._name,
+                name=self.name,
                 port=self.port,
                 monitor_port=self.monitor_port,
                 max_payload=MAX_PAYLOAD_BYTES,
                 max_pending=8 * MAX_PAYLOAD_BYTES,
                 store=_quoted(self.data / "jetstream"),
                 sync="  sync_interval: always\n" if self._fsync == "always" else "",
+                cluster=self._cluster,
             )
         )
         env = {"PATH": os.environ.get("PATH", os.defpath), "GOMEMLIMIT": self._memory}
@@ -110,7 +114,7 @@ class NatsServer:
         while time.monotonic() < deadline:
             if self.process is None or self.process.poll() is not None:
                 raise ServerError("NATS ended while it started", self.log)
-            if _greets(self.port, self._name):
+            if _greets(self.port, self.name):
                 return
             time.sleep(0.02)
         raise ServerError(f"NATS was not ready within {timeout_seconds:g} s", self.log)

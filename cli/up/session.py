@@ -8,6 +8,7 @@ from functools import partial
 
 from cli.ports import is_free
 from cli.up.child import Child
+from cli.up.frozen import thaw
 from cli.up.installation import AdminKey, held, keep_admin_key, keep_master_key
 from cli.up.plan import Plan
 from cli.up.refusal import StartRefusedError
@@ -49,6 +50,11 @@ async def _live(plan: Plan, environment: Mapping[str, str], key: AdminKey, scree
             work = [group.create_task(supervisor.tend()), group.create_task(_show_logs(tails, screen))]
             services = [child for child in children if child.service not in SERVERS]
             work.append(group.create_task(_announce(plan, services, key, screen)))
+            work += [
+                group.create_task(thaw(child, plan.data, partial(screen.say, style="yellow")))
+                for child in children
+                if child.service == "nats"
+            ]
             await stopping.wait()
             for task in work:
                 task.cancel()

@@ -55,6 +55,8 @@ class Broker:
         self.client = client
         self._parser = parser
         self._transport = transport
+        self.replicated = False
+        """Whether streams have replicas, of which one may be behind (`topology.converge` finds out)."""
         self._inbox = inbox
         self._waiting: dict[str, _Waiting] = {}
         self._numbers = itertools.count()

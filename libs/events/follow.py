@@ -10,7 +10,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from libs.events.broker import Unavailable
 from libs.events.live import LiveAppend
-from libs.events.log import EventLog, Stored, follows_directly
+from libs.events.log import EventLog, follows_directly
+from libs.events.reads import Stored
 from libs.events.run_events import Served, serve_append
 from libs.events.subjects import RunKey, live_subject, shard_of
 

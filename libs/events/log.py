@@ -12,15 +12,14 @@ occurs without a rival) both mean "look and decide".
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import msgspec
 
 from libs.events.broker import Broker, Unavailable
 from libs.events.live import Live
+from libs.events.reads import Refusal, Stored, ask_leader, confirmed_none, last_message, read_part, read_range, stored
 from libs.events.run_events import Append, RunEvent, decode_append, encode_append, serve_append
 from libs.events.subjects import ANY, Kind, RunKey, run_subject, shard_of, stream_of
-from libs.events.wire import Heard
 
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 """An append larger than this is split between its events."""
@@ -29,10 +28,7 @@ _HEADER_BYTES = 4096
 """Of a server's `max_payload`, what headers may need: it ends the connection over a message that is larger."""
 
 _COMPARE_FAILED = frozenset({10071, 10164})
-_NO_MESSAGE = 10037
 _ATTEMPT_SECONDS = 2.0
-_BATCH = 512
-_BATCH_BYTES = 16 * 1024 * 1024
 
 
 class Conflict(Exception):
@@ -47,50 +43,20 @@ class TooLarge(Exception):
     """One event alone is larger than a message of the log may be."""
 
 
-class Stored(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A message of the log: its place in its stream, its subject, its payload as it was sent."""
-
-    sequence: int
-    subject: str
-    payload: bytes
-
-
-class _Refusal(msgspec.Struct, frozen=True):
-    code: int = 0
-    err_code: int = 0
-    description: str = ""
-
-
 class _PubAck(msgspec.Struct, frozen=True, gc=False):
     seq: int = 0
-    error: _Refusal | None = None
-
-
-class _RawMessage(msgspec.Struct, frozen=True):
-    seq: int
-    subject: str
-    data: bytes = b""
-
-
-class _GetAnswer(msgspec.Struct, frozen=True):
-    message: _RawMessage | None = None
-    error: _Refusal | None = None
+    error: Refusal | None = None
 
 
 _ack_decoder = msgspec.json.Decoder(_PubAck)
 
 
 class EventLog:
-    """The runs' streams over one connection. `shards` is what `topology.converge` answered.
+    """The runs' streams over one connection. `shards` is what `topology.converge` answered."""
 
-    `replicated`: direct gets are answered by any replica, and one may not have yet what its leader has acknowledged.
-    What such a read lacks is asked of the leader, so that a run is found by whoever was told of it.
-    """
-
-    def __init__(self, broker: Broker, shards: int, *, replicated: bool = False) -> None:
+    def __init__(self, broker: Broker, shards: int) -> None:
         self.broker = broker
         self.shards = shards
-        self._replicated = replicated
         self.live = Live(broker)
 
     def subject(self, run: RunKey, kind: Kind | str) -> str:
@@ -144,11 +110,18 @@ class EventLog:
 
     async def first(self, run: RunKey) -> Stored | None:
         """The message that asked for the run; None when there is no such run."""
-        return await self._direct(run, Kind.REQUESTED) or await self._direct(run, Kind.HELD)
+        kinds = (Kind.REQUESTED, Kind.HELD)
+        for kind in kinds:
+            if (found := await self._direct(run, kind)) is not None:
+                return found
+        return await confirmed_none(self.broker, self.stream(run), *[self.subject(run, kind) for kind in kinds])
 
     async def end(self, run: RunKey) -> Stored | None:
-        """The message with the run's end; None while it goes on."""
-        return await self._direct(run, Kind.ENDED)
+        """The message with the run's end; None while it goes on (or, in a cluster that is parted, did just now)."""
+        found = await self._direct(run, Kind.ENDED)
+        if found is None and self.broker.replicated:
+            return await last_message(self.broker, self.stream(run), self.subject(run, Kind.ENDED))
+        return found
 
     async def last(self, run: RunKey) -> Stored | None:
         """The run's last message, from the stream's leader: what an append must follow."""
@@ -164,16 +137,22 @@ class EventLog:
             return []
         if end is not None and follows_directly(first, end):
             return [first, end]
-        return [first, *await self.scan(run, first.sequence + 1)]
+        messages = [first, *await self.scan(run, first.sequence + 1)]
+        return await self._up_to_date(run, messages) if self.broker.replicated else messages
+
+    async def _up_to_date(self, run: RunKey, messages: list[Stored]) -> list[Stored]:
+        """The messages with those that only the leader has yet."""
+        stream, subject = self.stream(run), self.subject(run, ANY)
+        last = await last_message(self.broker, stream, subject)
+        while last is not None and messages[-1].sequence < last.sequence:
+            wanted = {"seq": messages[-1].sequence + 1, "next_by_subj": subject}
+            found = await ask_leader(self.broker, stream, wanted)
+            messages.append(found or last)
+        return messages
 
     async def scan(self, run: RunKey, sequence: int) -> list[Stored]:
         """The run's messages from a stream sequence on."""
-        found = await read_range(self.broker, self.stream(run), self.subject(run, ANY), sequence)
-        if self._replicated and (last := await self.last(run)) is not None:
-            while (after := found[-1].sequence if found else sequence - 1) < last.sequence:
-                wanted: dict[str, int | str] = {"seq": after + 1, "next_by_subj": self.subject(run, ANY)}
-                found.append(await _from_leader(self.broker, self.stream(run), wanted) or last)
-        return found
+        return await read_range(self.broker, self.stream(run), self.subject(run, ANY), sequence)
 
     async def part(self, run: RunKey, sequence: int, messages: int, size: int) -> tuple[list[Stored], bool]:
         """The same, at most so many messages and about so many bytes of them, and whether there are more."""
@@ -181,11 +160,7 @@ class EventLog:
         return await read_part(self.broker, stream, subject, sequence, messages, size, timeout=_ATTEMPT_SECONDS)
 
     async def _direct(self, run: RunKey, kind: Kind) -> Stored | None:
-        subject = self.subject(run, kind)
-        found = stored(await self.broker.request(f"$JS.API.DIRECT.GET.{self.stream(run)}.{subject}"))
-        if found is None and self._replicated:
-            return await last_message(self.broker, self.stream(run), subject)
-        return found
+        return stored(await self.broker.request(f"$JS.API.DIRECT.GET.{self.stream(run)}.{self.subject(run, kind)}"))
 
 
 def follows_directly(first: Stored, end: Stored) -> bool:
@@ -246,73 +221,6 @@ async def store_message(broker: Broker, subject: str, payload: bytes, *, patienc
             if asyncio.get_running_loop().time() > deadline:
                 raise
         await asyncio.sleep(0.1)
-
-
-async def last_message(broker: Broker, stream: str, subject: str) -> Stored | None:
-    """The last message on a subject (wildcards allowed), read from the leader and so never stale."""
-    return await _from_leader(broker, stream, {"last_by_subj": subject})
-
-
-async def _from_leader(broker: Broker, stream: str, wanted: dict[str, int | str]) -> Stored | None:
-    answer = await broker.request(f"$JS.API.STREAM.MSG.GET.{stream}", msgspec.json.encode(wanted))
-    found = msgspec.json.decode(answer.data, type=_GetAnswer)
-    if found.message is not None:
-        return Stored(sequence=found.message.seq, subject=found.message.subject, payload=found.message.data)
-    if found.error is not None and found.error.err_code != _NO_MESSAGE:
-        raise Unavailable(f"the event log could not be read: {found.error.description}")
-    return None
-
-
-async def read_range(broker: Broker, stream: str, subject: str, sequence: int) -> list[Stored]:
-    """All messages on `subject` from stream sequence `sequence` on, asked for in batches."""
-    found: list[Stored] = []
-    more = True
-    while more:
-        part, more = await read_part(broker, stream, subject, sequence, _BATCH, _BATCH_BYTES)
-        found += part
-        sequence = found[-1].sequence + 1 if found else sequence
-    return found
-
-
-async def read_part(
-    broker: Broker, stream: str, subject: str, sequence: int, messages: int, size: int, timeout: float = 5.0
-) -> tuple[list[Stored], bool]:
-    """The first of `read_range`: up to `messages` of them, or about `size` bytes; whether there are more."""
-    wanted = {"seq": sequence, "next_by_subj": subject, "batch": messages, "max_bytes": size}
-    *found, status = await broker.request_many(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(wanted), timeout)
-    headers = status.headers
-    if headers.get("Status") == "404":
-        return [], False
-    if headers.get("Status") != "204" or not found:
-        raise Unavailable(f"the event log could not be read: {headers.get('Description', 'no reason')}")
-    page = [message for message in map(stored, found) if message is not None]
-    return page, headers.get("Nats-Num-Pending", "0") != "0"
-
-
-async def read_page(
-    broker: Broker, stream: str, subject: str, *, sequence: int, since: datetime, batch: int
-) -> list[Stored]:
-    """Up to `batch` messages on `subject` from stream sequence `sequence` on; 0: from those stored at `since` on."""
-    wanted: dict[str, object] = {"next_by_subj": subject, "batch": batch, "max_bytes": _BATCH_BYTES}
-    if sequence:
-        wanted["seq"] = sequence
-    else:
-        wanted["start_time"] = since.astimezone(UTC).isoformat()
-    *messages, status = await broker.request_many(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(wanted))
-    if status.headers.get("Status") not in ("204", "404"):
-        reason = status.headers.get("Description", "no reason")
-        raise Unavailable(f"the event log could not be read: {reason}")
-    return [message for message in map(stored, messages) if message is not None]
-
-
-def stored(message: Heard) -> Stored | None:
-    """A direct get's answer; None when it says that there is no such message."""
-    headers = message.headers
-    if "Nats-Sequence" not in headers:
-        if headers.get("Status") == "404":
-            return None
-        raise Unavailable(f"the event log could not be read: {headers.get('Description', 'no reason')}")
-    return Stored(sequence=int(headers["Nats-Sequence"]), subject=headers["Nats-Subject"], payload=message.data)
 
 
 def events_of(messages: Sequence[Stored]) -> list[RunEvent]:

@@ -11,7 +11,8 @@ from typing import Any, Literal
 import msgspec
 
 from libs.events.broker import Broker
-from libs.events.log import append_message, last_message, stored
+from libs.events.log import append_message
+from libs.events.reads import last_message, only_message
 from libs.events.subjects import MANAGEMENT, managed_subject
 
 Permission = Literal["read", "execute", "write", "admin"]
@@ -259,7 +260,7 @@ async def recall(broker: Broker, subject: str) -> Recorded | None:
 async def read_version(broker: Broker, workspace: str, flow_id: str, version: int) -> FlowVersion | None:
     """A flow version's document. Versions never change, so callers may keep it."""
     subject = version_subject(workspace, flow_id, version)
-    message = stored(await broker.request(f"$JS.API.DIRECT.GET.{MANAGEMENT}.{subject}"))
+    message = await only_message(broker, MANAGEMENT, subject)
     if message is None:
         return None
     state = decode_change(message.payload).state

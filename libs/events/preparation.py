@@ -31,6 +31,7 @@ async def prepared(broker: Broker, settings: Settings) -> int:
 
     Unavailable when that takes too long; TopologyError when the server refuses one.
     """
+    broker.replicated = settings.replicas > 1
     if settings.converge:
         return await converge(broker, settings.streams, settings.replicas)
     return await made_by_others(broker)

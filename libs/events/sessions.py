@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 
 from libs.events.broker import Broker
-from libs.events.log import Conflict, append_message, last_message, read_range
+from libs.events.log import Conflict, append_message
+from libs.events.reads import last_message, read_range
 from libs.events.subjects import ANY, SESSIONS, session_subject
 
 MAX_TURNS = 100

@@ -128,6 +128,7 @@ async def _converge(broker: Broker, streams: int, replicas: int) -> int:
         log.warning("the log keeps its number of streams", streams=count, asked_for=streams)
     for config in all_streams(count, replicas):
         await _ensure(broker, config)
+    broker.replicated = replicas > 1
     return count
 
 
@@ -151,7 +152,7 @@ async def _ensure(broker: Broker, config: dict[str, Any]) -> None:
     if info.error is not None and info.error.err_code == _STREAM_EXISTS:
         info = await api(broker, f"STREAM.UPDATE.{config['name']}", config, StreamInfo)
     if info.error is not None:
-        if info.error.code == 503:
+        if info.error.code >= 500:  # no leader, a full disk: what the server cannot do now, and not what it refuses
             raise Unavailable(info.error.description)
         raise TopologyError(f"stream {config['name']}: {info.error.description}")
 

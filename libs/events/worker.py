@@ -218,7 +218,7 @@ async def ensure_consumer(broker: Broker, subscription: Subscription) -> None:
     answer = await api(broker, call, {"stream_name": subscription.stream, "config": config}, _Created)
     if answer.error is None:
         return
-    if answer.error.code == 503:
+    if answer.error.code >= 500:  # no leader, a full disk: what the server cannot do now, and not what it refuses
         raise Unavailable(answer.error.description)
     raise TopologyError(f"consumer {subscription.durable}: {answer.error.description}")
 

@@ -49,7 +49,7 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
         database(settings.postgres_dsn, migrations(), settings.instance, converge=settings.converge) as tables,
     ):
         readiness.require("nats", lambda: broker.connected)
-        log = EventLog(broker, await prepared(broker, settings), replicated=settings.replicas > 1)
+        log = EventLog(broker, await prepared(broker, settings))
         collections = Collections(tables, embedder(providers_egress, endpoints, settings.embedding_model))
         performer = Performer(egress, Models(providers(providers_egress, endpoints)), Search(collections))
         secrets = Secrets(SecretStore(tables, settings.master_secret))

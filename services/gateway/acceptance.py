@@ -17,8 +17,9 @@ from libs.edge.problems import Detail, Problem, not_found
 from libs.edge.routes import ANONYMOUS, Call, require
 from libs.events.auth_calls import Principal
 from libs.events.broker import Unavailable
-from libs.events.log import Conflict, Stored, TooLarge
+from libs.events.log import Conflict, TooLarge
 from libs.events.managed import Deployment, Limits, Mode
+from libs.events.reads import Stored
 from libs.events.run import Run
 from libs.events.run_events import Append, ReplayOf, RequestedData, RunRequested, decode_append
 from libs.events.subjects import Kind, RunKey

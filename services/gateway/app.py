@@ -67,7 +67,7 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
         Egress(providers_policy) as egress,
     ):
         readiness.require("nats", lambda: broker.connected)
-        log = EventLog(broker, await prepared(broker, settings), replicated=settings.replicas > 1)
+        log = EventLog(broker, await prepared(broker, settings))
         directory = Directory(broker)
         readiness.require("directory", directory.registry.tail.caught_up.is_set)
         _require_database(readiness, tables)

@@ -9,8 +9,8 @@ import hashlib
 import msgspec
 
 from libs.events.broker import Broker, Unavailable
-from libs.events.log import stored
 from libs.events.managed import Deployment
+from libs.events.reads import stored
 from libs.events.run import Run
 from libs.events.subjects import CACHE, cache_subject
 

@@ -45,7 +45,7 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
         asyncio.TaskGroup() as group,
     ):
         readiness.require("nats", lambda: broker.connected)
-        log = EventLog(broker, await prepared(broker, settings), replicated=settings.replicas > 1)
+        log = EventLog(broker, await prepared(broker, settings))
         subscribers = Subscribers(broker)
         following = group.create_task(subscribers.registry.tail.run())
         await subscribers.registry.tail.caught_up.wait()

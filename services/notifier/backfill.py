@@ -12,9 +12,10 @@ import msgspec
 from libs.events.backfills import KIND, Wish
 from libs.events.broker import Broker
 from libs.events.deliveries import Delivery, ToWebhook, delivery_id
-from libs.events.log import EventLog, read_page
+from libs.events.log import EventLog
 from libs.events.managed import Webhook
 from libs.events.pull import Delivery as Message
+from libs.events.reads import read_page
 from libs.events.run_events import RequestedData, RunEvent, decode_append
 from libs.events.subjects import Kind, RunKey, parse_run_subject, stream_of, workspace_runs_filter
 from libs.events.timers import due_now

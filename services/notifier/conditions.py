@@ -9,7 +9,8 @@ from datetime import datetime
 import msgspec
 
 from libs.events.broker import Broker
-from libs.events.log import last_message, store_message
+from libs.events.log import store_message
+from libs.events.reads import last_message
 from libs.events.subjects import ENDPOINTS, endpoint_subject
 
 _PATIENCE_SECONDS = 5.0

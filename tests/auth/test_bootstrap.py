@@ -10,8 +10,8 @@ from libs.edge.callers import Refusal
 from libs.edge.key_management import change_key, delete_key, rotate_key
 from libs.events.auth_calls import KeyPatch, Rotation
 from libs.events.broker import Broker, connect
-from libs.events.log import read_range
 from libs.events.managed import decode_change
+from libs.events.reads import read_range
 from libs.events.subjects import MANAGEMENT
 from libs.events.topology import converge
 from services.auth.bootstrap import bootstrap

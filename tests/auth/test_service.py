@@ -36,8 +36,8 @@ from libs.events.auth_calls import (
     WorkspacePatch,
 )
 from libs.events.broker import Broker
-from libs.events.log import read_range
 from libs.events.managed import Limits, decode_change, recall
+from libs.events.reads import read_range
 from libs.events.subjects import MANAGEMENT
 from tests.auth.service import ADDRESS, ADMIN_KEY, Running, actor_for, running_auth, sign_in
 

@@ -7,7 +7,8 @@ import pytest
 
 from libs.events import log as event_log
 from libs.events.broker import Broker, Msg, Unavailable
-from libs.events.log import Conflict, EventLog, Stored, TooLarge, append_message, events_of
+from libs.events.log import Conflict, EventLog, TooLarge, append_message, events_of
+from libs.events.reads import Stored
 from libs.events.run_events import decode_append, encode_append
 from libs.events.subjects import Kind, RunKey
 from tests.events.runs import completed, requested, said, seqs

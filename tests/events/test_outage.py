@@ -7,7 +7,8 @@ import pytest
 
 from cli.servers import NatsServer
 from libs.events.broker import Broker, Msg, Unavailable, connect
-from libs.events.log import EventLog, events_of, read_range
+from libs.events.log import EventLog, events_of
+from libs.events.reads import read_range
 from libs.events.subjects import Kind, RunKey
 from libs.events.topology import api, converge
 from tests.events.runs import completed, requested, said, seqs, write_run

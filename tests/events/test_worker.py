@@ -6,8 +6,9 @@ import pytest
 from nats.aio.client import Client
 
 from libs.events.broker import Broker, Msg, Unavailable
-from libs.events.log import EventLog, Stored, last_message, stored
+from libs.events.log import EventLog
 from libs.events.pull import Delivery, read_delivery
+from libs.events.reads import Stored, last_message, stored
 from libs.events.run_events import decode_append
 from libs.events.subjects import DEAD_LETTERS, dead_subject, parse_run_subject
 from libs.events.worker import Subscription, Superseded, Worker

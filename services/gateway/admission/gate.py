@@ -17,8 +17,9 @@ from prometheus_client import Counter
 
 from libs.edge.problems import Code, Problem
 from libs.events.broker import Broker, Unavailable
-from libs.events.log import Conflict, EventLog, append_message, last_message
+from libs.events.log import Conflict, EventLog, append_message
 from libs.events.managed import Limits
+from libs.events.reads import last_message
 from libs.events.subjects import LEDGERS, RunKey, ledger_subject
 from libs.runtime.ids import new_id
 from services.gateway.admission.ledger import (

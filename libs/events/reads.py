@@ -1,0 +1,152 @@
+"""Reading the log's streams: one message or many, from whichever replica has them, or from the leader alone.
+
+A direct get is answered by any replica, and one of them may be behind: what it has is true, for messages never change,
+and what it lacks may be there. So in a cluster "there is none" is said only by the stream's leader, and only by one
+that the others follow: a leader that was cut off goes on answering for some seconds, while another one is already
+chosen.
+"""
+
+from datetime import UTC, datetime
+
+import msgspec
+
+from libs.events.broker import Broker, Unavailable
+from libs.events.wire import Heard
+
+BATCH, BATCH_BYTES = 512, 16 * 1024 * 1024
+
+_NO_MESSAGE = 10037
+_LEADS_NS = 3_000_000_000
+
+
+class Stored(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A message of the log: its place in its stream, its subject, its payload as it was sent."""
+
+    sequence: int
+    subject: str
+    payload: bytes
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """The error of an answer about a stream."""
+
+    code: int = 0
+    err_code: int = 0
+    description: str = ""
+
+
+class _RawMessage(msgspec.Struct, frozen=True):
+    seq: int
+    subject: str
+    data: bytes = b""
+
+
+class _Peer(msgspec.Struct, frozen=True):
+    active: int = 0
+    """Nanoseconds since it was heard of."""
+
+
+class _Peers(msgspec.Struct, frozen=True):
+    replicas: list[_Peer] = []
+
+
+class _StreamInfo(msgspec.Struct, frozen=True):
+    cluster: _Peers = _Peers()
+
+
+class _GetAnswer(msgspec.Struct, frozen=True):
+    message: _RawMessage | None = None
+    error: Refusal | None = None
+
+
+async def only_message(broker: Broker, stream: str, subject: str) -> Stored | None:
+    """The message on a subject that never gets a second one, from whichever replica has it."""
+    found = stored(await broker.request(f"$JS.API.DIRECT.GET.{stream}.{subject}"))
+    return found or await confirmed_none(broker, stream, subject)
+
+
+async def confirmed_none(broker: Broker, stream: str, *subjects: str) -> Stored | None:
+    """None when the stream's leader has nothing on any of the subjects either; else what a replica did not have yet.
+
+    Unavailable from a leader that has not heard of most others for a while: there may be another one by now. Each waits
+    at least four seconds before it would follow or become another leader. Without replicas nothing is asked.
+    """
+    if not broker.replicated:
+        return None
+    for subject in subjects:
+        if (found := await last_message(broker, stream, subject)) is not None:
+            return found
+    answer = await broker.request(f"$JS.API.STREAM.INFO.{stream}")
+    others = msgspec.json.decode(answer.data, type=_StreamInfo).cluster.replicas
+    following = sum(1 for other in others if other.active < _LEADS_NS)
+    if 2 * (following + 1) <= len(others) + 1:
+        raise Unavailable("the event log's leader is cut off")
+    return None
+
+
+async def last_message(broker: Broker, stream: str, subject: str) -> Stored | None:
+    """The last message on a subject (wildcards allowed), read from the leader and so never stale."""
+    return await ask_leader(broker, stream, {"last_by_subj": subject})
+
+
+async def ask_leader(broker: Broker, stream: str, wanted: dict[str, object]) -> Stored | None:
+    """One message as the leader has it: `wanted` is the body of STREAM.MSG.GET."""
+    answer = await broker.request(f"$JS.API.STREAM.MSG.GET.{stream}", msgspec.json.encode(wanted))
+    found = msgspec.json.decode(answer.data, type=_GetAnswer)
+    if found.message is not None:
+        return Stored(sequence=found.message.seq, subject=found.message.subject, payload=found.message.data)
+    if found.error is not None and found.error.err_code != _NO_MESSAGE:
+        raise Unavailable(f"the event log could not be read: {found.error.description}")
+    return None
+
+
+async def read_range(broker: Broker, stream: str, subject: str, sequence: int) -> list[Stored]:
+    """All messages on `subject` from stream sequence `sequence` on, asked for in batches."""
+    found: list[Stored] = []
+    more = True
+    while more:
+        part, more = await read_part(broker, stream, subject, sequence, BATCH, BATCH_BYTES)
+        found += part
+        sequence = found[-1].sequence + 1 if found else sequence
+    return found
+
+
+async def read_part(
+    broker: Broker, stream: str, subject: str, sequence: int, messages: int, size: int, timeout: float = 5.0
+) -> tuple[list[Stored], bool]:
+    """The first of `read_range`: up to `messages` of them, or about `size` bytes; whether there are more."""
+    wanted = {"seq": sequence, "next_by_subj": subject, "batch": messages, "max_bytes": size}
+    *found, status = await broker.request_many(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(wanted), timeout)
+    headers = status.headers
+    if headers.get("Status") == "404":
+        return [], False
+    if headers.get("Status") != "204" or not found:
+        raise Unavailable(f"the event log could not be read: {headers.get('Description', 'no reason')}")
+    page = [message for message in map(stored, found) if message is not None]
+    return page, headers.get("Nats-Num-Pending", "0") != "0"
+
+
+async def read_page(
+    broker: Broker, stream: str, subject: str, *, sequence: int, since: datetime, batch: int
+) -> list[Stored]:
+    """Up to `batch` messages on `subject` from stream sequence `sequence` on; 0: from those stored at `since` on."""
+    wanted: dict[str, object] = {"next_by_subj": subject, "batch": batch, "max_bytes": BATCH_BYTES}
+    if sequence:
+        wanted["seq"] = sequence
+    else:
+        wanted["start_time"] = since.astimezone(UTC).isoformat()
+    *messages, status = await broker.request_many(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(wanted))
+    if status.headers.get("Status") not in ("204", "404"):
+        reason = status.headers.get("Description", "no reason")
+        raise Unavailable(f"the event log could not be read: {reason}")
+    return [message for message in map(stored, messages) if message is not None]
+
+
+def stored(message: Heard) -> Stored | None:
+    """A direct get's answer; None when it says that there is no such message."""
+    headers = message.headers
+    if "Nats-Sequence" not in headers:
+        if headers.get("Status") == "404":
+            return None
+        raise Unavailable(f"the event log could not be read: {headers.get('Description', 'no reason')}")
+    return Stored(sequence=int(headers["Nats-Sequence"]), subject=headers["Nats-Subject"], payload=message.data)
