@@ -1,36 +1,39 @@
-"""Takes runs that were requested and sees each to its end, whoever began it.
+"""Takes runs that were requested, or whose wait is over, and sees each to its end, whoever began it.
 
-On the first delivery a run is new; on any other somebody may have worked on it, so it is folded from the log. That the
-log refuses an append means that the run ended (cancelled, for instance) or that another executor has it: either way it
-is left alone.
+On the first delivery of its request a run is new; at any other time somebody may have worked on it, so it is folded
+from the log. That the log refuses an append means that the run ended (cancelled, for instance) or that another
+executor has it: either way it is left alone.
 """
 
 import asyncio
 from collections.abc import Coroutine
 
 import structlog
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge
 
 from libs.catalog.versions import UnknownVersion, Versions
 from libs.events.broker import Broker, Msg, Unavailable
 from libs.events.log import Conflict, EventLog
 from libs.events.pull import Delivery
-from libs.events.run import RunState, begin, close, fold, requested_audience
-from libs.events.run_events import Append, Fault, RunEnd, RunRequested, decode_append, encode_event
-from libs.events.subjects import Kind, RunKey, answer_subject, parse_run_subject
+from libs.events.run import RunState, begin
+from libs.events.run_events import Append, Fault, RunRequested, decode_append
+from libs.events.subjects import Kind, RunKey, parse_run_subject
 from libs.events.worker import Superseded
 from libs.flows import CompiledFlow, apply_tweaks, compile_flow
 from libs.runtime.failures import Failure, Retryable, Terminal
 from libs.storage import Away
 from libs.storage.secret_values import Secrets
 from services.executor.effects import Performer
-from services.executor.execution import Execution, facts_of
+from services.executor.endings import Endings
+from services.executor.execution import Execution, late_fault
 from services.executor.files import Files
 from services.executor.journal import Journal, utc_now
 from services.executor.masking import Mask
 from services.executor.memory import Memory
 from services.executor.replays import taken_over
 from services.executor.resources import Resources
+from services.executor.resting import Guard, PutDown, put_down, read_wake
+from services.executor.standing import facts_of, read_run
 from services.executor.straight import Carried, carry
 
 _LOOK_SECONDS = 5.0
@@ -38,13 +41,8 @@ _PATIENCE_SECONDS = 60.0
 _AWAY_BASE_SECONDS = 4.0
 """To the power of the deliveries before: 1, 4, 16, 64 seconds."""
 
-_runs = Counter("headgate_runs_total", "Runs that this executor brought to an end.", ["outcome"])
+_put_down = Counter("headgate_runs_put_down_total", "Times that a run which waits was put down.")
 _active = Gauge("headgate_runs_active", "Runs that this executor holds now.")
-_seconds = Histogram(
-    "headgate_run_duration_seconds",
-    "From a run's start to its end.",
-    buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
-)
 
 log = structlog.get_logger()
 
@@ -61,6 +59,7 @@ class Runs:
         secrets: Secrets,
         files: Files,
         executor: str,
+        lease_seconds: float,
     ) -> None:
         self._broker = broker
         self._log = event_log
@@ -69,54 +68,75 @@ class Runs:
         self._secrets = secrets
         self._files = files
         self._executor = executor
+        self._lease_seconds = lease_seconds
+        self._endings = Endings(broker, event_log, executor)
         self._working: dict[str, tuple[RunKey, asyncio.Task[object]]] = {}
         self._cancelled: set[str] = set()
 
     async def on_run_requested(self, delivery: Delivery) -> None:
-        """Bring the run to its end. Superseded when somebody else does.
+        """Bring the run to its end, or to where it waits. Superseded when somebody else does.
 
         A run that needs what is in PostgreSQL while that is away is handed back, and comes again within a minute
         or so; others are not kept waiting for it.
         """
-        try:
-            await self._carry(delivery)
-        except Away as away:
-            raise Retryable(away.code, away.message, after=_AWAY_BASE_SECONDS ** (delivery.attempt - 1)) from None
-
-    async def _carry(self, delivery: Delivery) -> None:
         run, _ = parse_run_subject(delivery.subject)
         append = decode_append(delivery.payload)
         state, sequence = await self._state(run, append, delivery)
+        await self._carry(run, append, state, sequence, delivery.attempt)
+
+    async def on_run_due(self, delivery: Delivery) -> None:
+        """Go on with a run whose wait is over, or end one whose time is."""
+        wake = read_wake(delivery.payload)
+        if wake.over:
+            await self._end_late(wake.run)
+            return
+        first, state, sequence = await read_run(self._log, wake.run)
+        await self._carry(wake.run, first, state, sequence, delivery.attempt)
+
+    async def _carry(self, run: RunKey, append: Append, state: RunState, sequence: int, attempt: int) -> None:
+        try:
+            if state.end is None and not await self._carry_on(run, append, state, sequence, attempt):
+                return
+        except Away as away:
+            raise Retryable(away.code, away.message, after=_AWAY_BASE_SECONDS ** (attempt - 1)) from None
+        if state.end is not None:
+            await self._endings.answer(append.reply, state.end)
+
+    async def _carry_on(self, run: RunKey, append: Append, state: RunState, sequence: int, attempt: int) -> bool:
+        """Whether this process brought the run to its end, which `state` then has."""
+        flow = await self._flow(run, state)
+        if state.started_at is None and attempt == 1:
+            carried = carry(flow, state, self._executor, append.trace, utc_now)
+            if carried is not None and self._log.fits(carried.payload):
+                return await self._work(run, self._store(run, state, sequence, carried))
+        secrets = await self._secrets.read(run.workspace, flow.secrets)
+        journal = Journal(self._log, run, state, sequence, self._executor, append.trace, Mask(secrets.values()))
+        resources = Resources(run, facts_of(state), secrets, self._files)
+        memory = Memory(self._broker, run, flow, state)
+        earlier = await taken_over(self._log, run, flow, state)
+        guard = Guard(self._broker, run, self._lease_seconds)
+        execution = Execution(flow, journal, self._performer, self._executor, resources, memory, earlier, guard)
+        return await self._work(run, self._at_length(run, execution, journal))
+
+    async def _end_late(self, run: RunKey) -> None:
+        """End a run whose time is over. Whoever works on it does the same, and one of the two is first."""
+        first, state, sequence = await read_run(self._log, run)
         if state.end is None:
             flow = await self._flow(run, state)
-            if delivery.attempt == 1:
-                carried = carry(flow, state, self._executor, append.trace, utc_now)
-                if carried is not None and self._log.fits(carried.payload):
-                    await self._store(run, state, sequence, carried, append.reply)
-                    return
-            secrets = await self._secrets.read(run.workspace, flow.secrets)
-            mask = Mask(secrets.values())
-            journal = Journal(self._log, run, state, sequence, self._executor, append.trace, mask)
-            resources = Resources(run, facts_of(state), secrets, self._files)
-            memory = Memory(self._broker, run, flow, state)
-            earlier = await taken_over(self._log, run, flow, state)
-            execution = Execution(flow, journal, self._performer, self._executor, resources, memory, earlier)
-            if not await self._work(run, self._at_length(execution, journal)):
-                return
-        if state.end is not None:
-            await self._answer(append.reply, state.end)
+            await self._endings.end(run, first, state, sequence, late_fault(flow), flow)
 
     async def on_poison(self, delivery: Delivery, failure: Failure) -> None:
         """End a run that nobody can carry through: accepted runs have an end."""
-        run, _ = parse_run_subject(delivery.subject)
-        messages = await self._log.read(run)
-        state = fold([message.payload for message in messages])
+        await self._give_up(parse_run_subject(delivery.subject)[0], failure)
+
+    async def on_due_poison(self, delivery: Delivery, failure: Failure) -> None:
+        """The same for a run that was put down."""
+        await self._give_up(read_wake(delivery.payload).run, failure)
+
+    async def _give_up(self, run: RunKey, failure: Failure) -> None:
+        first, state, sequence = await read_run(self._log, run)
         fault = Fault(code="node_failed", message=f"the run could not be carried out: {failure.message}")
-        events = close(state, state.nodes, fault, utc_now())
-        if events:
-            append = Append(by=self._executor, events=events, audience=requested_audience(state.requested))
-            await self._log.append(run, Kind.ENDED, append, after=messages[-1].sequence)
-            _runs.labels("failed").inc()
+        await self._endings.end(run, first, state, sequence, fault)
 
     async def on_cancel(self, message: Msg) -> None:
         """Somebody cancelled a run: stop, if it is here. The log has its end already."""
@@ -139,24 +159,28 @@ class Runs:
             self._cancelled.add(run_id)
             working[1].cancel()
 
-    async def _store(self, run: RunKey, state: RunState, sequence: int, carried: Carried, reply: str | None) -> None:
-        append = self._log.append_encoded(
+    async def _store(self, run: RunKey, state: RunState, sequence: int, carried: Carried) -> bool:
+        await self._log.append_encoded(
             run, Kind.ENDED, carried.payload, after=sequence, patience_seconds=_PATIENCE_SECONDS
         )
         state.end = carried.end
-        if await self._work(run, append):
-            self._ended(state)
-            await self._answer(reply, carried.end)
+        self._endings.count(state)
+        return True
 
-    async def _at_length(self, execution: Execution, journal: Journal) -> None:
+    async def _at_length(self, run: RunKey, execution: Execution, journal: Journal) -> bool:
         try:
             await execution.run()
-            self._ended(journal.state)
+        except PutDown as resting:
+            await put_down(self._broker, run, resting.until)
+            _put_down.inc()
+            return False
         finally:
             await journal.close()
+        self._endings.count(journal.state)
+        return True
 
-    async def _work(self, run: RunKey, carrying: Coroutine[None, None, object]) -> bool:
-        """Whether the end that this process appended is the run's: whoever else ended it has told those who wait."""
+    async def _work(self, run: RunKey, carrying: Coroutine[None, None, bool]) -> bool:
+        """Whether this process brought the run to its end: whoever else ended it has told those who wait."""
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("runs are worked on in tasks")
@@ -167,8 +191,7 @@ class Runs:
         self._working[run.run_id] = (run, task)
         try:
             with _active.track_inprogress():
-                await carrying
-            return True
+                return await carrying
         except Conflict as conflict:
             if parse_run_subject(conflict.last.subject)[1] is not Kind.ENDED:
                 raise Superseded from None
@@ -190,9 +213,9 @@ class Runs:
             raise Terminal("node_failed", "the first event is not run.requested")
         if delivery.attempt == 1:
             return begin(requested), delivery.sequence
-        messages = await self._log.read(run)
-        log.info("run resumed", run_id=run.run_id, attempt=delivery.attempt, messages=len(messages))
-        return fold([message.payload for message in messages]), messages[-1].sequence
+        log.info("run resumed", run_id=run.run_id, attempt=delivery.attempt)
+        _, state, sequence = await read_run(self._log, run)
+        return state, sequence
 
     async def _flow(self, run: RunKey, state: RunState) -> CompiledFlow:
         requested = state.requested
@@ -201,27 +224,3 @@ class Runs:
         except UnknownVersion:
             raise Terminal("node_failed", "the flow version does not exist") from None
         return compile_flow(apply_tweaks(flow.flow, requested.tweaks)) if requested.tweaks else flow
-
-    def _ended(self, state: RunState) -> None:
-        if state.end is None:
-            return
-        outcome = str(type(state.end).__struct_config__.tag).removeprefix("run.")
-        _runs.labels(outcome).inc()
-        _seconds.observe(state.end.data.duration_seconds)
-        # The event log has every run; a line here for each that went well was a fifth of this process's time.
-        tell = log.debug if outcome == "completed" else log.info
-        tell(
-            "run ended",
-            run_id=state.run_id,
-            flow_id=state.requested.flow_id,
-            outcome=outcome,
-            duration_seconds=state.end.data.duration_seconds,
-        )
-
-    async def _answer(self, gateway: str | None, end: RunEnd) -> None:
-        if gateway is None:
-            return
-        try:
-            await self._broker.publish(answer_subject(gateway, end.run_id), encode_event(end))
-        except Unavailable:
-            log.info("answer not sent", run_id=end.run_id)
