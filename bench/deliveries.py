@@ -1,9 +1,9 @@
-"""`python -m bench.deliveries`: how many deliveries a second one notifier makes, and what bad receivers do to good ones.
+"""`python -m bench.deliveries`: how many deliveries a second a notifier makes, and what bad receivers do to good ones.
 
-The stack runs as users run it, one process of each service. *Backlog*: runs end while the notifier stands still (SIGSTOP);
-then it goes on, and everything is delivered to a receiver that keeps up. *Company*: a good webhook among one that hangs and
-hundreds that fail, all told of the same runs; how late is the good one, from the event to its arrival, beside the same
-load with the good one alone. It takes about two minutes and stops by itself.
+The stack runs as users run it, one process of each service. *Backlog*: runs end while the notifier stands still
+(SIGSTOP); then it goes on, and everything is delivered to a receiver that keeps up. *Company*: a good webhook among one
+that hangs and hundreds that fail, all told of the same runs; how late is the good one, from the event to its arrival,
+beside the same load with the good one alone. It takes about two minutes and stops by itself.
 """
 
 import json

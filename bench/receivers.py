@@ -4,8 +4,8 @@
     /fails   500 at once
     /hangs   no answer
 
-For each request to `/well` it prints the body's `timestamp` and when the request came, both in milliseconds, and nothing
-for the others. As light as Python allows, so that what is measured is the sender.
+For each request to `/well` it prints the body's `timestamp` and when the request came, both in milliseconds. As light
+as Python allows, so that what is measured is the sender.
 """
 
 import asyncio
