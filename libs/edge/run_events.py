@@ -10,7 +10,8 @@ from libs.edge.problems import Detail, Problem, not_found
 from libs.edge.routes import Call, Reply, Route
 from libs.edge.streams import HEARTBEAT_SECONDS, EventStream, Streams
 from libs.events.follow import follow
-from libs.events.log import EventLog, Stored
+from libs.events.log import EventLog
+from libs.events.reads import Stored
 from libs.events.run_events import Append, decode_append, serve_append
 from libs.events.subjects import RunKey
 
