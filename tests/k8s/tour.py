@@ -87,6 +87,8 @@ async def _runs(visitor: Visitor, quick: str, slow: str) -> None:
     cancelled = await visitor.run(slow, mode="async", expect=202)
     await visitor.call("POST", f"/v1/runs/{cancelled['id']}/cancel", expect=202)
     assert (await visitor.ended(cancelled["id"]))["status"] == "cancelled"
+    delay = {"id": "wait", "type": "delay", "config": {"seconds": 1.2}}
+    assert (await visitor.run(await visitor.deploy(chain(delay))))["output"] == {}
     cached = await visitor.deploy(chain(template("say", "{{ in.text }}"), output("{{ say.text }}")), cache_seconds=60)
     assert (await visitor.run(cached))["id"]
     await visitor.run(cached)
