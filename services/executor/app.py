@@ -29,6 +29,7 @@ from services.executor.files import Files
 from services.executor.models import Models, providers
 from services.executor.runs import Runs
 from services.executor.search import Search
+from services.executor.turns import Turns
 
 DURABLE = "executors"
 """The name of the executors' consumers. A promise: renaming it runs every run again."""
@@ -41,11 +42,12 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
     policy = providers_policy = Policy.parse(settings.egress_allow)
     for endpoint in endpoints.values():
         providers_policy = providers_policy.trusting(endpoint.host)
+    turns = Turns(settings.concurrency)
     async with (
         health_only(readiness, settings.host, settings.port),
         connect(settings.nats_url, settings.instance, stopping.set, access_of(settings)) as broker,
-        Egress(policy) as egress,
-        Egress(providers_policy) as providers_egress,
+        Egress(policy, connections=turns.most, connections_per_host=turns.most) as egress,
+        Egress(providers_policy, connections=turns.most, connections_per_host=turns.most) as providers_egress,
         database(settings.postgres_dsn, migrations(), settings.instance, converge=settings.converge) as tables,
     ):
         readiness.require("nats", lambda: broker.connected)
@@ -55,11 +57,12 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
         secrets = Secrets(SecretStore(tables, settings.master_secret))
         types = tuple(filter(None, settings.file_types.split(",")))
         files = Files(FileStore(tables), egress, max_bytes=settings.max_file_bytes, types=types)
-        runs = Runs(broker, log, Versions(broker), performer, secrets, files, settings.instance)
+        runs = Runs(broker, log, Versions(broker), performer, secrets, files, turns, settings.instance)
         await broker.subscribe(CANCEL, runs.on_cancel)
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(runs.watch())
-            workers = [worker(broker, shard, settings, log.shards, runs) for shard in range(log.shards)]
+            closing = group.create_task(_close(turns, stopping))
+            workers = [worker(broker, shard, settings, log.shards, runs, turns) for shard in range(log.shards)]
             for each in workers:
                 group.create_task(each.run(stopping, settings.drain_seconds))
             readiness.require("consumers", lambda: all(w.pull is not None for w in workers))
@@ -68,9 +71,16 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
             finally:
                 stopping.set()
                 watching.cancel()
+                await closing
 
 
-def worker(broker: Broker, shard: int, settings: Settings, shards: int, runs: Runs) -> Worker:
+async def _close(turns: Turns, stopping: asyncio.Event) -> None:
+    """What has not begun when the process is told to stop is others' to begin."""
+    await stopping.wait()
+    turns.close()
+
+
+def worker(broker: Broker, shard: int, settings: Settings, shards: int, runs: Runs, turns: Turns) -> Worker:
     """The worker of one event stream; streams share the executor's room evenly."""
     subscription = Subscription(
         stream=stream_of(shard),
@@ -78,10 +88,10 @@ def worker(broker: Broker, shard: int, settings: Settings, shards: int, runs: Ru
         filter=kind_filter(shard, Kind.REQUESTED),
         lease_seconds=settings.lease_seconds,
     )
-    room = max(1, settings.concurrency // shards)
+    room = max(1, (settings.concurrency + settings.waiting) // shards)
 
     def free() -> int:
-        return room - found.busy
+        return 0 if turns.full else room - found.busy
 
     found = Worker(broker, subscription, runs.on_run_requested, free, runs.on_poison)
     return found

@@ -32,6 +32,7 @@ from services.executor.memory import Memory
 from services.executor.replays import taken_over
 from services.executor.resources import Resources
 from services.executor.straight import Carried, carry
+from services.executor.turns import Turns
 
 _LOOK_SECONDS = 5.0
 _PATIENCE_SECONDS = 60.0
@@ -60,6 +61,7 @@ class Runs:
         performer: Performer,
         secrets: Secrets,
         files: Files,
+        turns: Turns,
         executor: str,
     ) -> None:
         self._broker = broker
@@ -68,6 +70,7 @@ class Runs:
         self._performer = performer
         self._secrets = secrets
         self._files = files
+        self._turns = turns
         self._executor = executor
         self._working: dict[str, tuple[RunKey, asyncio.Task[object]]] = {}
         self._cancelled: set[str] = set()
@@ -78,13 +81,17 @@ class Runs:
         A run that needs what is in PostgreSQL while that is away is handed back, and comes again within a minute
         or so; others are not kept waiting for it.
         """
+        run, _ = parse_run_subject(delivery.subject)
+        if not self._turns.take(run.workspace):
+            await self._turns.wait(run.workspace, len(delivery.payload))
         try:
-            await self._carry(delivery)
+            await self._carry(run, delivery)
         except Away as away:
             raise Retryable(away.code, away.message, after=_AWAY_BASE_SECONDS ** (delivery.attempt - 1)) from None
+        finally:
+            self._turns.leave(run.workspace)
 
-    async def _carry(self, delivery: Delivery) -> None:
-        run, _ = parse_run_subject(delivery.subject)
+    async def _carry(self, run: RunKey, delivery: Delivery) -> None:
         append = decode_append(delivery.payload)
         state, sequence = await self._state(run, append, delivery)
         if state.end is None:
