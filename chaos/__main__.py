@@ -22,7 +22,7 @@ from chaos.faults import FAULTS
 from chaos.play import Tell, play, prepared
 from chaos.table import Report, keep, show
 
-_BUILD = Path(__file__).resolve().parents[1] / "build"
+_ROOT = Path(__file__).resolve().parents[1]
 
 
 def chaos(
@@ -40,7 +40,7 @@ def chaos(
     chosen = [each for each in FAULTS if not fault or each.name in fault]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # contexts are left: nothing stays
     with _data() as data:
-        machine = describe(data)
+        machine = describe(data, _ROOT)
         outcomes = [_outcome(each, data / each.name, scale, callers) for each in chosen]
     report = Report(machine=machine, scale=scale, outcomes=outcomes)
     if print_json:
@@ -73,8 +73,9 @@ async def _play(fault: Fault, data: Path, *, times: int, runs: int, callers: int
 @contextmanager
 def _data() -> Iterator[Path]:
     """A directory for the stacks' data, removed afterwards: here and not in /tmp, which may be memory."""
-    _BUILD.mkdir(exist_ok=True)
-    data = Path(tempfile.mkdtemp(prefix="chaos-", dir=_BUILD))
+    build = _ROOT / "build"
+    build.mkdir(exist_ok=True)
+    data = Path(tempfile.mkdtemp(prefix="chaos-", dir=build))
     try:
         yield data
     finally:

@@ -16,6 +16,9 @@ from libs.events.broker import Broker, Msg, Unavailable
 from libs.events.wire import Heard
 
 _EXPIRES_SECONDS = 20.0
+_MAX_BYTES = 64 * 1024 * 1024
+"""What one pull brings at most, however many messages it asks for; more than one message may be (32 MiB)."""
+
 _HEARTBEAT_SECONDS = 1.0
 _SILENCE_SECONDS = 3 * _HEARTBEAT_SECONDS
 """After so long without a word the server has forgotten the pulls."""
@@ -130,6 +133,7 @@ class StandingPull:
             return
         body = {
             "batch": lacking,
+            "max_bytes": _MAX_BYTES,
             "expires": int(_EXPIRES_SECONDS * 1e9),
             "idle_heartbeat": int(_HEARTBEAT_SECONDS * 1e9),
         }
@@ -164,7 +168,7 @@ class StandingPull:
         # The newest pull is over: so are all before it, whatever was counted.
         unanswered = int(headers.get("Nats-Pending-Messages", "0"))
         self._standing = 0 if pull == self._pulls else max(0, self._standing - unanswered)
-        if status == "408":
+        if status == "408" or "MaxBytes" in description:
             self.wake()
         else:
             # Asked again with the next look: whatever it was, it is not cured at once.

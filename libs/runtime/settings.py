@@ -46,7 +46,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     lease_seconds: float = 10.0
     """How long an executor may be silent about a run before another one takes it over."""
     concurrency: int = 256
-    """Runs that one executor holds at the same time."""
+    """Runs that one executor works on at the same time."""
+    waiting: int = 12_000
+    """Runs that it takes in beyond those, so that workspaces can take turns."""
     max_body_bytes: int = 10 * 1024 * 1024
     max_file_bytes: int = 25 * 1024 * 1024
     """The largest file that may be uploaded, or fetched for a run."""

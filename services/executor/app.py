@@ -31,6 +31,7 @@ from services.executor.models import Models, providers
 from services.executor.resting import KIND
 from services.executor.runs import Runs
 from services.executor.search import Search
+from services.executor.turns import Turns
 
 DURABLE = "executors"
 """The name of the executors' consumers. A promise: renaming it runs every run again."""
@@ -43,11 +44,12 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
     policy = providers_policy = Policy.parse(settings.egress_allow)
     for endpoint in endpoints.values():
         providers_policy = providers_policy.trusting(endpoint.host)
+    turns = Turns(settings.concurrency)
     async with (
         health_only(readiness, settings.host, settings.port),
         connect(settings.nats_url, settings.instance, stopping.set, access_of(settings)) as broker,
-        Egress(policy) as egress,
-        Egress(providers_policy) as providers_egress,
+        Egress(policy, connections=turns.most, connections_per_host=turns.most) as egress,
+        Egress(providers_policy, connections=turns.most, connections_per_host=turns.most) as providers_egress,
         database(settings.postgres_dsn, migrations(), settings.instance, converge=settings.converge) as tables,
     ):
         readiness.require("nats", lambda: broker.connected)
@@ -57,12 +59,23 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
         secrets = Secrets(SecretStore(tables, settings.master_secret))
         types = tuple(filter(None, settings.file_types.split(",")))
         files = Files(FileStore(tables), egress, max_bytes=settings.max_file_bytes, types=types)
-        runs = Runs(broker, log, Versions(broker), performer, secrets, files, settings.instance, settings.lease_seconds)
+        runs = Runs(
+            broker,
+            log,
+            Versions(broker),
+            performer,
+            secrets,
+            files,
+            turns,
+            settings.instance,
+            settings.lease_seconds,
+        )
         await broker.subscribe(CANCEL, runs.on_cancel)
         async with asyncio.TaskGroup() as group:
             due = due_timers(KIND, DURABLE, settings.lease_seconds)
             minding = [group.create_task(runs.watch()), group.create_task(keep_sweeping(broker, due))]
-            workers = [requests_worker(broker, shard, settings, log.shards, runs) for shard in range(log.shards)]
+            closing = group.create_task(_close(turns, stopping))
+            workers = [requests_worker(broker, shard, settings, log.shards, runs, turns) for shard in range(log.shards)]
             workers.append(due_worker(broker, due, settings, log.shards, runs))
             for each in workers:
                 group.create_task(each.run(stopping, settings.drain_seconds))
@@ -73,9 +86,16 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
                 stopping.set()
                 for task in minding:
                     task.cancel()
+                await closing
 
 
-def requests_worker(broker: Broker, shard: int, settings: Settings, shards: int, runs: Runs) -> Worker:
+async def _close(turns: Turns, stopping: asyncio.Event) -> None:
+    """What has not begun when the process is told to stop is others' to begin."""
+    await stopping.wait()
+    turns.close()
+
+
+def requests_worker(broker: Broker, shard: int, settings: Settings, shards: int, runs: Runs, turns: Turns) -> Worker:
     """The worker of one event stream; streams share the executor's room evenly."""
     subscription = Subscription(
         stream=stream_of(shard),
@@ -83,10 +103,10 @@ def requests_worker(broker: Broker, shard: int, settings: Settings, shards: int,
         filter=kind_filter(shard, Kind.REQUESTED),
         lease_seconds=settings.lease_seconds,
     )
-    room = max(1, settings.concurrency // shards)
+    room = max(1, (settings.concurrency + settings.waiting) // shards)
 
     def free() -> int:
-        return room - found.busy
+        return 0 if turns.full else room - found.busy
 
     found = Worker(broker, subscription, runs.on_run_requested, free, runs.on_poison)
     return found

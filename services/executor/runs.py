@@ -35,6 +35,7 @@ from services.executor.resources import Resources
 from services.executor.resting import Guard, PutDown, put_down, read_wake
 from services.executor.standing import facts_of, read_run
 from services.executor.straight import Carried, carry
+from services.executor.turns import Turns
 
 _LOOK_SECONDS = 5.0
 _PATIENCE_SECONDS = 60.0
@@ -58,6 +59,7 @@ class Runs:
         performer: Performer,
         secrets: Secrets,
         files: Files,
+        turns: Turns,
         executor: str,
         lease_seconds: float,
     ) -> None:
@@ -67,6 +69,7 @@ class Runs:
         self._performer = performer
         self._secrets = secrets
         self._files = files
+        self._turns = turns
         self._executor = executor
         self._lease_seconds = lease_seconds
         self._endings = Endings(broker, event_log, executor)
@@ -80,9 +83,14 @@ class Runs:
         or so; others are not kept waiting for it.
         """
         run, _ = parse_run_subject(delivery.subject)
-        append = decode_append(delivery.payload)
-        state, sequence = await self._state(run, append, delivery)
-        await self._carry(run, append, state, sequence, delivery.attempt)
+        if not self._turns.take(run.workspace):
+            await self._turns.wait(run.workspace, len(delivery.payload))
+        try:
+            append = decode_append(delivery.payload)
+            state, sequence = await self._state(run, append, delivery)
+            await self._carry(run, append, state, sequence, delivery.attempt)
+        finally:
+            self._turns.leave(run.workspace)
 
     async def on_run_due(self, delivery: Delivery) -> None:
         """Go on with a run whose wait is over, or end one whose time is."""

@@ -13,7 +13,7 @@ from libs.events.run_events import decode_append
 from libs.events.subjects import DEAD_LETTERS, dead_subject, parse_run_subject
 from libs.events.worker import Subscription, Superseded, Worker
 from libs.runtime.failures import Failure, Retryable, Terminal
-from tests.events.waiting import until
+from tests.events.waiting import until, until_true
 from tests.events.workers import consumer_state, request_runs, running, subscription, until_settled
 
 
@@ -245,3 +245,24 @@ def test_a_delivery_is_read_from_all_forms_of_acknowledgement_subjects(reply: st
 
     assert (delivery.attempt, delivery.sequence, delivery.consumer_sequence, delivery.pending) == (2, 31, 7, 5)
     assert (delivery.subject, delivery.payload, delivery.reply) == ("evt.0.w.r.requested", b"x", reply)
+
+
+async def test_one_pull_brings_no_more_than_so_many_bytes_and_the_rest_comes_when_there_is_room(
+    log: EventLog, workspace: str
+) -> None:
+    subscribed = subscription(workspace)
+    payload = b"x" * (9 * 1024 * 1024)
+    for number in range(12):
+        await log.broker.request(f"evt.0.{workspace}.run{number}.requested", payload, timeout=10)
+    handler, opened = Handler(), asyncio.Event()
+
+    def room() -> int:
+        return 100 if opened.is_set() or not handler.deliveries else 0
+
+    async with running(Worker(log.broker, subscribed, handler, room)):
+        await until_true(lambda: len(handler.deliveries) == 7)
+        assert (await consumer_state(log.broker, subscribed))["num_pending"] == 5
+        opened.set()
+        await until_settled(log.broker, subscribed)
+    assert handler.runs == [f"run{number}" for number in range(12)]
+    assert handler.attempts == [1] * 12
