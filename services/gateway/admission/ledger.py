@@ -66,7 +66,8 @@ def admit(ledger: Ledger, wants: Sequence[Want], now: datetime) -> tuple[Ledger,
     for want in wants:
         current = {name: _at(accounts.get(name, Account()), limits, now) for name, limits in want.limits.items()}
         kept = {name: _slot(current[name], want, now) for name in current if want.run_id in current[name].running}
-        limits_of = {n: _slots_only(l) if want.charged else l for n, l in want.limits.items() if n not in kept}
+        asked = {name: limits for name, limits in want.limits.items() if name not in kept}
+        limits_of = {name: _slots_only(limits) if want.charged else limits for name, limits in asked.items()}
         refusals = (_refusal(name, current[name], limits, now) for name, limits in limits_of.items())
         verdict = next((refusal for refusal in refusals if refusal is not None), None)
         verdicts.append(verdict)
@@ -105,8 +106,8 @@ def settle(ledger: Ledger, ended: Iterable[str], never_begun: Iterable[str] = ()
 def refund(ledger: Ledger, run_id: str, limits: Mapping[str, Limits], *, runs_all_the_same: bool) -> Ledger:
     """The ledger without what a run was charged that its caller then did not make.
 
-    `runs_all_the_same`: another call with the same key made it. Where it holds a slot the charge is the run's and stays;
-    elsewhere each of the two calls was charged.
+    `runs_all_the_same`: another call with the same key made it. Where it holds a slot the charge is the run's and
+    stays; elsewhere each of the two calls was charged.
     """
     accounts = dict(ledger.accounts)
     for name, limit in limits.items():
