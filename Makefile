@@ -1,7 +1,7 @@
 # Every habit of this repository, one target each; `make help` lists them.
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help install run test lint types contracts format bench chaos lock clean
+.PHONY: help install run test lint types contracts format bench chaos simulate lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,6 +11,8 @@ WORKERS ?= 2
 PEERS ?=
 FAULTS ?=
 SCALE ?= 1
+SEED ?=
+SEEDS ?= 10000
 comma := ,
 loopback := 127.0.0.0/8$(comma)::1/128
 
@@ -46,6 +48,9 @@ bench: $(VENV)/.development ## Run the benchmark (PEERS="langflow restate" adds 
 
 chaos: $(VENV)/.development ## Break the stack from outside, count what is lost (FAULTS="broker-kill", SCALE=0.1)
 	@$(PYTHON) -m chaos --scale $(SCALE) $(if $(FAULTS),$(foreach fault,$(FAULTS),--fault $(fault)),--page)
+
+simulate: $(VENV)/.development ## Live through 10,000 seeded bad days (SEED=7: that one again; SEEDS=500: fewer)
+	@$(PYTHON) -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
 lock: ## Resolve the dependencies anew and write both lock files
 	@$(find_python); "$$python" -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install --quiet uv

@@ -38,8 +38,13 @@ class Versions:
         loading = self._loading.get(place)
         if loading is None:
             loading = self._loading[place] = asyncio.create_task(self._load(place))
-            loading.add_done_callback(lambda _: self._loading.pop(place, None))
+            loading.add_done_callback(lambda done: self._loaded(place, done))
         return await asyncio.shield(loading)
+
+    def _loaded(self, place: Place, loading: asyncio.Task[CompiledFlow]) -> None:
+        self._loading.pop(place, None)
+        if not loading.cancelled():
+            loading.exception()  # asked for here: whoever waited for it may have been cut off
 
     async def _load(self, place: Place) -> CompiledFlow:
         loop = asyncio.get_running_loop()

@@ -5,9 +5,9 @@ run's last message (0: none yet), and the server refuses it when that is not so.
 idempotent and fences an executor that was thought dead: its append is refused, and it stops.
 
 An append whose acknowledgement was lost may have been stored. The run's last message, asked of the stream's
-leader, tells: if it is what we sent, byte for byte, we are done; if the run has not moved, we send again, which is
-safe for the same reason. The server's codes for a failed comparison (10071, and 10164 under replication, which
-occurs without a rival) both mean "look and decide".
+leader, tells: if the run has moved and it is what we sent, byte for byte, we are done; if the run has not moved, we
+send again, which is safe for the same reason. The server's codes for a failed comparison (10071, and 10164 under
+replication, which occurs without a rival) both mean "look and decide".
 """
 
 import asyncio
@@ -198,9 +198,9 @@ async def append_message(
             if ack.error.code != 503 and ack.error.err_code not in _COMPARE_FAILED:
                 raise Unavailable(f"the event log refused an append: {ack.error.description}")
             last = await last_message(broker, stream, compare or subject)
-            if last is not None and last.payload == payload:
-                return last.sequence
             if last is not None and last.sequence != after:
+                if last.subject == subject and last.payload == payload:
+                    return last.sequence
                 raise Conflict(last)
         except Unavailable:
             if loop.time() > deadline:

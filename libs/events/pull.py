@@ -71,7 +71,9 @@ class StandingPull:
     """Keeps pulls of one consumer standing and hands each message to `on_message`.
 
     `room()` says how many more messages may come now. `wake()` after room was made. `run()` lives until
-    cancelled, and raises Lost when the server does not know the consumer.
+    cancelled, and raises Lost when the server does not know the consumer. `sole`: nobody else pulls from it, so that
+    a delivery that did not arrive is missed at the next heartbeat, and not only when another one follows: that may be
+    never. `run()` then raises Lost, too.
     """
 
     def __init__(
@@ -81,8 +83,12 @@ class StandingPull:
         consumer: str,
         room: Callable[[], int],
         on_message: Callable[[Delivery], None],
+        *,
+        sole: bool = False,
     ) -> None:
         self._broker = broker
+        self._sole = sole
+        self._seen = 0
         self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._room = room
         self._on_message = on_message
@@ -154,16 +160,19 @@ class StandingPull:
             return
         # Which pull a message answers it does not tell: so their sum is counted.
         self._standing = max(0, self._standing - 1)
-        self._on_message(read_delivery(message))
+        delivery = read_delivery(message)
+        self._seen = max(self._seen, delivery.consumer_sequence)
+        self._on_message(delivery)
         self.wake()
 
     def _on_status(self, pull: int, headers: dict[str, str]) -> None:
         status, description = headers["Status"], headers.get("Description", "")
         if status == "100":
+            if self._sole and int(headers.get("Nats-Last-Consumer", "0")) > self._seen:
+                self._give_up("a delivery was lost")
             return
         if status == "503":
-            self._lost = "nobody answers for the consumer"
-            self._wake.set()
+            self._give_up("nobody answers for the consumer")
             return
         # The newest pull is over: so are all before it, whatever was counted.
         unanswered = int(headers.get("Nats-Pending-Messages", "0"))
@@ -173,3 +182,7 @@ class StandingPull:
         else:
             # Asked again with the next look: whatever it was, it is not cured at once.
             log.warning("a pull ended early", status=status, description=description)
+
+    def _give_up(self, reason: str) -> None:
+        self._lost = reason
+        self._wake.set()

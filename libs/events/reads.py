@@ -6,6 +6,7 @@ that the others follow: a leader that was cut off goes on answering for some sec
 chosen.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -101,7 +102,11 @@ async def ask_leader(broker: Broker, stream: str, wanted: dict[str, object]) -> 
 
 
 async def read_range(broker: Broker, stream: str, subject: str, sequence: int) -> list[Stored]:
-    """All messages on `subject` from stream sequence `sequence` on, asked for in batches."""
+    """All messages on `subject` from stream sequence `sequence` on, asked for in batches.
+
+    Unavailable when a message of a batch did not arrive, or not in its place: what was read with a gap would be taken
+    for the truth, and nodes that have finished would be run again.
+    """
     found: list[Stored] = []
     more = True
     while more:
@@ -122,6 +127,7 @@ async def read_part(
         return [], False
     if headers.get("Status") != "204" or not found:
         raise Unavailable(f"the event log could not be read: {headers.get('Description', 'no reason')}")
+    _require_unbroken(found, status)
     page = [message for message in map(stored, found) if message is not None]
     return page, headers.get("Nats-Num-Pending", "0") != "0"
 
@@ -139,7 +145,18 @@ async def read_page(
     if status.headers.get("Status") not in ("204", "404"):
         reason = status.headers.get("Description", "no reason")
         raise Unavailable(f"the event log could not be read: {reason}")
+    if messages:
+        _require_unbroken(messages, status)
     return [message for message in map(stored, messages) if message is not None]
+
+
+def _require_unbroken(messages: Sequence[Heard], status: Heard) -> None:
+    """Unavailable unless each answer of a batch, and its end, names the one before it."""
+    last = "0"
+    for message in (*messages, status):
+        if message.headers.get("Nats-Last-Sequence") != last:
+            raise Unavailable("a part of what was read from the event log was lost on the way")
+        last = message.headers.get("Nats-Sequence", "")
 
 
 def stored(message: Heard) -> Stored | None:

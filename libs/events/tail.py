@@ -70,9 +70,10 @@ class Tail:
         consumer = await self._make_consumer()
         queue: asyncio.Queue[Delivery | None] = asyncio.Queue()
 
-        pull = StandingPull(
-            self._broker, self._stream, consumer.name, lambda: _PENDING - queue.qsize(), queue.put_nowait
-        )
+        def room() -> int:
+            return _PENDING - queue.qsize()
+
+        pull = StandingPull(self._broker, self._stream, consumer.name, room, queue.put_nowait, sole=True)
         pulling = asyncio.create_task(pull.run())
         pulling.add_done_callback(lambda _: queue.put_nowait(None))
         try:

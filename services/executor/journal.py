@@ -73,8 +73,11 @@ class Journal:
 
     async def close(self) -> None:
         """Wait for an append that is still under way, whatever becomes of it."""
-        if self._appending is not None:
-            await asyncio.wait((self._appending,))
+        appending = self._appending
+        if appending is not None:
+            await asyncio.wait((appending,))
+            if not appending.cancelled():
+                appending.exception()  # asked for here, or nobody may have: it would be told as an error of ours
 
     async def _append_pending(self) -> None:
         events, self._pending = self._pending, []

@@ -94,9 +94,9 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
             )
             background = [group.create_task(each.run()) for each in projectors(broker, tables, log.shards)]
             background.append(group.create_task(directory.registry.tail.run()))
+            await directory.registry.tail.caught_up.wait()
             for each in feeders(broker, log, Feeder(log, gateway.gate, directory)):
                 group.create_task(each.run(stopping, settings.drain_seconds))
-            await directory.registry.tail.caught_up.wait()
             try:
                 app = application(gateway, readiness)
                 linger, drain = settings.linger_seconds, settings.drain_seconds

@@ -14,6 +14,7 @@ from libs.events.broker import Broker, Unavailable
 from libs.events.log import Conflict
 from libs.events.managed import Change, Deployment, FlowHead, Limits, Webhook, Workspace, recall, record, subject_of
 from libs.events.registry import Registry
+from libs.events.subjects import managed_subject
 from services.gateway.admission.ledger import WORKSPACE
 
 _TRIES = 100
@@ -119,6 +120,17 @@ class Directory:
         known = caller is not None and caller.permissions
         workspace = caller.limits if known and caller is not None else self._shelf(deployment.workspace).limits
         return {**account_of(workspace), **own}
+
+    async def limits_on_log(self, workspace: str, deployment_id: str) -> dict[str, Limits]:
+        """The same, asked of the log, for a deployment that is gone or not known here yet."""
+        limits: dict[str, Limits] = {}
+        things = ((WORKSPACE, "workspace", workspace), (deployment_id, "deployment", deployment_id))
+        for account, entity, thing in things:
+            found = await recall(self._broker, managed_subject(workspace, entity, thing))
+            state = found.change.state if found is not None else None
+            if isinstance(state, Workspace | Deployment) and _limited(state.limits):
+                limits[account] = state.limits
+        return limits
 
     async def write(self, kind: str, state: FlowHead | Deployment | Webhook, by: str, address: str, after: int) -> None:
         """Record a new state and know it at once. Conflict when somebody else was faster."""

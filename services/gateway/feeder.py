@@ -47,8 +47,13 @@ class Feeder:
             return
 
     async def _admit(self, run: RunKey, requested: RunRequested) -> None:
-        deployment = self._directory.deployment(run.workspace, requested.data.deployment_id)
-        limits = {} if deployment is None else self._directory.limits_of(deployment)
+        deployment_id = requested.data.deployment_id
+        deployment = self._directory.deployment(run.workspace, deployment_id)
+        if deployment is None:
+            # Deleted, or too new to be known here: in neither case is the run without limits.
+            limits = await self._directory.limits_on_log(run.workspace, deployment_id)
+        else:
+            limits = self._directory.limits_of(deployment)
         if not limits:
             return
         try:

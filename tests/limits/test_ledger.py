@@ -98,8 +98,35 @@ def test_a_batch_is_charged_whole_or_not_at_all_and_takes_slots_later() -> None:
 
 def test_a_run_that_was_not_accepted_is_given_back() -> None:
     ledger, _ = admit(Ledger(), [want(0, concurrent_runs=1, monthly_requests=5)], NOW)
-    back = refund(ledger, "run_0", {WORKSPACE: Limits(concurrent_runs=1)})
+    back = refund(ledger, "run_0", {WORKSPACE: Limits(concurrent_runs=1)}, runs_all_the_same=False)
     assert (running(back), back.accounts[WORKSPACE].used) == ({}, 0)
+
+
+def test_a_run_that_holds_its_slot_already_is_admitted_and_not_charged_again() -> None:
+    limits = {"concurrent_runs": 1, "monthly_requests": 5}
+    ledger, _ = admit(Ledger(), [want(0, **limits)], NOW)
+    later = NOW + timedelta(seconds=14)
+    ledger, verdicts = admit(ledger, [want(0, **limits), want(1, **limits)], later)
+    assert codes(verdicts) == [None, "concurrency_limit"]
+    assert ledger.accounts[WORKSPACE].used == 1
+    assert running(ledger) == {"run_0": later.timestamp()}
+
+
+def test_a_held_run_is_not_refused_for_the_slot_that_it_holds_itself() -> None:
+    ledger, _ = admit(Ledger(), [want(0, charged=True, concurrent_runs=1)], NOW)
+    _, verdicts = admit(ledger, [want(0, charged=True, concurrent_runs=1)], NOW)
+    assert codes(verdicts) == [None]
+
+
+def test_a_charge_is_the_runs_where_it_holds_a_slot_and_the_calls_elsewhere() -> None:
+    limits = {WORKSPACE: Limits(concurrent_runs=2), "d1": Limits(monthly_requests=9)}
+    ledger = Ledger()
+    for _ in range(2):  # two calls with one key
+        ledger, _ = admit(ledger, [Want(run_id="run_0", limits=limits)], NOW)
+    assert (ledger.accounts[WORKSPACE].used, ledger.accounts["d1"].used) == (1, 2)
+    back = refund(ledger, "run_0", limits, runs_all_the_same=True)
+    assert (back.accounts[WORKSPACE].used, back.accounts["d1"].used) == (1, 1)
+    assert set(running(back)) == {"run_0"}
 
 
 def test_headers_say_what_is_left_in_the_drafts_words() -> None:

@@ -79,9 +79,19 @@ class Gate:
     async def admit(self, run: RunKey, limits: Mapping[str, Limits], *, charged: bool = False) -> None:
         """Take a slot for a run. Problem 429 with `Retry-After`; Unavailable when the ledger cannot be written.
 
-        `charged`: a batch has paid for it, so that only the slot is to be had.
+        `charged`: a batch has paid for it, so that only the slot is to be had. When it returns the slot is fresh: a
+        process that stood still meanwhile (SIGSTOP, a sleeping laptop) asks again, for its slot may be another run's.
         """
+        loop = asyncio.get_running_loop()
         desk = self._desks.setdefault(run.workspace, _Desk())
+        for _ in range(_TRIES):
+            asked_at = loop.time()
+            await self._admit(desk, run, limits, charged=charged)
+            if loop.time() - asked_at < _UNBORN_SECONDS / 2:
+                return
+        raise Unavailable("this process stands still again and again")
+
+    async def _admit(self, desk: _Desk, run: RunKey, limits: Mapping[str, Limits], *, charged: bool) -> None:
         verdict: asyncio.Future[Refusal | None] = asyncio.get_running_loop().create_future()
         desk.queue.append(_Queued(Want(run_id=run.run_id, limits=limits, charged=charged), verdict))
         if desk.working is None:
@@ -116,9 +126,10 @@ class Gate:
         desk = self._desks.setdefault(run.workspace, _Desk())
         for _ in range(_TRIES):
             try:
-                await self._store(
-                    run.workspace, desk, refund(desk.ledger, None if runs_all_the_same else run.run_id, limits)
-                )
+                refunded = refund(desk.ledger, run.run_id, limits, runs_all_the_same=runs_all_the_same)
+                if refunded == desk.ledger:
+                    return
+                await self._store(run.workspace, desk, refunded)
             except Conflict:
                 await self._read(run.workspace, desk)
             except Unavailable:

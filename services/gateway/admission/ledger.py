@@ -56,17 +56,24 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def admit(ledger: Ledger, wants: Sequence[Want], now: datetime) -> tuple[Ledger, list[Refusal | None]]:
-    """Decide about runs in the order they came; None: admitted. The ledger is the same object if nothing was."""
+    """Decide about runs in the order they came; None: admitted. The ledger is the same object if nothing was.
+
+    A run that holds its slot already (whoever took it has died, or is a call with the same `Idempotency-Key`) is not
+    refused for it and not charged again.
+    """
     accounts = dict(ledger.accounts)
     verdicts: list[Refusal | None] = []
     for want in wants:
         current = {name: _at(accounts.get(name, Account()), limits, now) for name, limits in want.limits.items()}
-        limits_of = {name: _slots_only(limits) if want.charged else limits for name, limits in want.limits.items()}
+        kept = {name: _slot(current[name], want, now) for name in current if want.run_id in current[name].running}
+        asked = {name: limits for name, limits in want.limits.items() if name not in kept}
+        limits_of = {name: _slots_only(limits) if want.charged else limits for name, limits in asked.items()}
         refusals = (_refusal(name, current[name], limits, now) for name, limits in limits_of.items())
         verdict = next((refusal for refusal in refusals if refusal is not None), None)
         verdicts.append(verdict)
         if verdict is None:
             accounts |= {name: _charged(current[name], limits, want, now) for name, limits in limits_of.items()}
+            accounts |= kept
     if all(verdict is not None for verdict in verdicts):
         return ledger, verdicts
     return Ledger(accounts=accounts), verdicts
@@ -96,11 +103,18 @@ def settle(ledger: Ledger, ended: Iterable[str], never_begun: Iterable[str] = ()
     return Ledger(accounts={name: _settled(account, gone, refunded) for name, account in ledger.accounts.items()})
 
 
-def refund(ledger: Ledger, run_id: str | None, limits: Mapping[str, Limits]) -> Ledger:
-    """The ledger without one charge, and without the slot of `run_id` if it is given."""
+def refund(ledger: Ledger, run_id: str, limits: Mapping[str, Limits], *, runs_all_the_same: bool) -> Ledger:
+    """The ledger without what a run was charged that its caller then did not make.
+
+    `runs_all_the_same`: another call with the same key made it. Where it holds a slot the charge is the run's and
+    stays; elsewhere each of the two calls was charged.
+    """
     accounts = dict(ledger.accounts)
-    for name in limits:
+    for name, limit in limits.items():
         account = accounts.get(name, Account())
+        holds = run_id in account.running
+        if limit.concurrent_runs is not None and (runs_all_the_same or not holds):
+            continue
         kept = {other: since for other, since in account.running.items() if other != run_id}
         accounts[name] = msgspec.structs.replace(account, running=kept, used=max(0, account.used - 1))
     return Ledger(accounts=accounts)
@@ -164,13 +178,17 @@ def _slots_only(limits: Limits) -> Limits:
 
 
 def _charged(account: Account, limits: Limits, want: Want, now: datetime) -> Account:
-    holds = limits.concurrent_runs is not None
-    return msgspec.structs.replace(
+    account = msgspec.structs.replace(
         account,
         used=account.used if want.charged else account.used + 1,
-        running={**account.running, want.run_id: round(now.timestamp(), 3)} if holds else account.running,
         tokens=account.tokens - 1.0 if limits.requests_per_second is not None else account.tokens,
     )
+    return account if limits.concurrent_runs is None else _slot(account, want, now)
+
+
+def _slot(account: Account, want: Want, now: datetime) -> Account:
+    """The account with a slot for the run, from now on: one that was taken long ago would soon count as forgotten."""
+    return msgspec.structs.replace(account, running={**account.running, want.run_id: round(now.timestamp(), 3)})
 
 
 def _settled(account: Account, gone: set[str], refunded: set[str]) -> Account:

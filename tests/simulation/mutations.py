@@ -1,0 +1,123 @@
+"""Defects that the product does not have, each put into its code for a while: the simulation has to find them.
+
+A mutation replaces a piece of a function's text. When that piece is no longer there, whoever changed it says here what
+the same mistake would look like now.
+"""
+
+import importlib
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import CodeType, FunctionType
+from typing import Any
+
+import msgspec
+
+
+class Mutation(msgspec.Struct, frozen=True):
+    """`function` is `module:name` or `module:Class.name`; `old` occurs in its module once."""
+
+    name: str
+    function: str
+    old: str
+    new: str
+
+
+_APPEND = "libs.events.log:append_message"
+
+MUTATIONS = (
+    Mutation("appends are not compared", _APPEND, '{"Nats-Expected-Last-Subject-Sequence": str(after)}', "{}"),
+    Mutation(
+        "whoever is refused appends all the same",
+        _APPEND,
+        "raise Conflict(last)",
+        'headers["Nats-Expected-Last-Subject-Sequence"] = str(last.sequence)',
+    ),
+    Mutation(
+        "a request that was refused is taken for stored, because the held one has the same words",
+        _APPEND,
+        "if last is not None and last.sequence != after:",
+        "if last is not None:",
+    ),
+    Mutation(
+        "after a lost acknowledgement nobody looks what became of it",
+        _APPEND,
+        "last = await last_message(broker, stream, compare or subject)",
+        "last = None",
+    ),
+    Mutation("a gap in what was read is not seen", "libs.events.log:read_range", "if not _unbroken(", "if False and ("),
+    Mutation(
+        "messages are acknowledged before they are handled",
+        "libs.events.worker:Worker._call",
+        "tries = 0\n",
+        'tries = 0; await self._answer(delivery, b"+ACK")\n',
+    ),
+    Mutation(
+        "a run that is delivered again is begun anew",
+        "services.executor.runs:Runs._state",
+        "if delivery.attempt == 1:",
+        "if True:",
+    ),
+    Mutation(
+        "an effect begins before its start is on the log",
+        "services.executor.execution:Execution._attempts",
+        "self._say_started(node, attempt)\n            await self._journal.flush()",
+        "self._say_started(node, attempt)",
+    ),
+    Mutation(
+        "a slot is never free again",
+        "services.gateway.admission.gate:Gate._refresh",
+        "if end is not None]",
+        "if end is not None and not end]",
+    ),
+    Mutation(
+        "a follower does not see that it missed something",
+        "libs.events.follow:_Reader.continue_with",
+        "if events[0].seq > self._seq + 1:",
+        "if False:",
+    ),
+    Mutation(
+        "a run that is carried through twice is two turns of its session",
+        "libs.events.sessions:with_turn",
+        "if any(known.run_id == turn.run_id for known in going.turns):",
+        "if False:",
+    ),
+)
+
+
+@contextmanager
+def mutated(mutation: Mutation) -> Iterator[None]:
+    """The product with the mistake in it."""
+    module_name, _, name = mutation.function.partition(":")
+    module = importlib.import_module(module_name)
+    source = inspect.getsource(module)
+    if source.count(mutation.old) != 1:
+        raise LookupError(f"{module_name} holds {mutation.old!r} {source.count(mutation.old)} times")
+    sound = _function(vars(module), name)
+    before = sound.__code__
+    broken = _code(compile(source.replace(mutation.old, mutation.new), before.co_filename, "exec"), name)
+    if (broken.co_code, broken.co_consts) == (before.co_code, before.co_consts):
+        raise LookupError(f"{mutation.old!r} is not in {name}")
+    sound.__code__ = broken
+    try:
+        yield
+    finally:
+        sound.__code__ = before
+
+
+def _function(module: dict[str, Any], name: str) -> FunctionType:
+    holder, _, method = name.partition(".")
+    found = getattr(module[holder], method) if method else module[holder]
+    assert isinstance(found, FunctionType)
+    return found
+
+
+def _code(compiled: CodeType, name: str) -> CodeType:
+    """The code of the function of that qualified name, wherever in the module it is."""
+    for inner in compiled.co_consts:
+        if isinstance(inner, CodeType):
+            if inner.co_qualname == name:
+                return inner
+            if name.startswith(inner.co_qualname + "."):
+                return _code(inner, name)
+    raise LookupError(f"there is no {name}")

@@ -1,0 +1,102 @@
+"""The system's processes, put together as their composition roots do, from the product's own parts."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
+from libs.catalog.versions import Versions
+from libs.edge.streams import Streams
+from libs.events.broker import Broker
+from libs.events.log import EventLog
+from libs.events.subjects import CANCEL
+from libs.runtime.settings import Settings
+from services.executor.app import worker
+from services.executor.effects import Performer
+from services.executor.files import Files
+from services.executor.models import Models
+from services.executor.models.echo import Echo
+from services.executor.runs import Runs
+from services.executor.secrets import Secrets
+from services.gateway.admission.gate import Gate
+from services.gateway.cache import Cache
+from services.gateway.directory import Directory
+from services.gateway.feeder import Feeder, feeders
+from services.gateway.state import Gateway
+from services.gateway.waiting import waiting
+from tests.simulation.loop import Process, VirtualLoop
+from tests.simulation.outside import Door, Outside, Talker
+from tests.simulation.server import Server
+from tests.simulation.wire import Wire
+
+SETTINGS = Settings(lease_seconds=10.0, concurrency=64, drain_seconds=3.0, sync_timeout_seconds=20.0)
+
+
+class Service:
+    """One process and its connection. `stop` is SIGTERM."""
+
+    def __init__(self, loop: VirtualLoop, server: Server, kind: str, slot: str, life: int) -> None:
+        self.kind = kind
+        self.slot = slot
+        self.process = Process(loop, f"{slot}-{life}")
+        self.wire = Wire(server, self.process)
+        self.broker = cast(Broker, self.wire)
+        self.stopping = asyncio.Event()
+        self.gateway: Gateway | None = None
+        """A gateway's parts, once it is ready."""
+        self.task: asyncio.Task[None] | None = None
+
+    def stop(self) -> None:
+        self.stopping.set()
+
+
+async def run_executor(service: Service, shards: int, outside: Outside) -> None:
+    """`services.executor.app.serve`, without what needs PostgreSQL."""
+    broker, name = service.broker, service.process.name
+    models = Models({"echo": Echo(), "talker": Talker(outside, service.process)})
+    performer = Performer(cast(Any, Door(outside, service.process)), models, cast(Any, None))
+    secrets = Secrets(cast(Any, None))
+    files = Files(cast(Any, None), cast(Any, None), max_bytes=0, types=())
+    runs = Runs(broker, EventLog(broker, shards), Versions(broker), performer, secrets, files, name)
+    await broker.subscribe(CANCEL, runs.on_cancel)
+    async with asyncio.TaskGroup() as group:
+        watching = group.create_task(runs.watch())
+        for shard in range(shards):
+            each = worker(broker, shard, SETTINGS, shards, runs)
+            group.create_task(each.run(service.stopping, SETTINGS.drain_seconds))
+        await service.stopping.wait()
+        watching.cancel()
+
+
+async def run_gateway(service: Service, shards: int) -> None:
+    """`services.gateway.app.serve`, without HTTP and the tables."""
+    broker, name = service.broker, service.process.name
+    log = EventLog(broker, shards)
+    directory = Directory(broker)
+    gate = Gate(broker, log)
+    async with waiting(broker, log, name) as waiters, asyncio.TaskGroup() as group:
+        nothing = SimpleNamespace()
+        gateway = Gateway(
+            settings=SETTINGS,
+            broker=broker,
+            log=log,
+            callers=cast(Any, nothing),
+            directory=directory,
+            versions=Versions(broker),
+            waiting=waiters,
+            streams=Streams(),
+            runs=cast(Any, nothing),
+            gate=gate,
+            cache=Cache(broker),
+            files=cast(Any, nothing),
+            secrets=cast(Any, nothing),
+            collections=cast(Any, nothing),
+        )
+        background = group.create_task(directory.registry.tail.run())
+        await directory.registry.tail.caught_up.wait()
+        for each in feeders(broker, log, Feeder(log, gate, directory)):
+            group.create_task(each.run(service.stopping, SETTINGS.drain_seconds))
+        service.gateway = gateway
+        await service.stopping.wait()
+        service.gateway = None
+        waiters.leave()
+        background.cancel()
