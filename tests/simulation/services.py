@@ -4,6 +4,8 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
+from services.executor.secrets import Secrets
+
 from libs.catalog.versions import Versions
 from libs.edge.streams import Streams
 from libs.events.broker import Broker
@@ -16,7 +18,6 @@ from services.executor.files import Files
 from services.executor.models import Models
 from services.executor.models.echo import Echo
 from services.executor.runs import Runs
-from services.executor.secrets import Secrets
 from services.gateway.admission.gate import Gate
 from services.gateway.cache import Cache
 from services.gateway.directory import Directory
