@@ -166,7 +166,7 @@ def _handler(edge: Edge, route: Route) -> HttpHandler:
             require(caller, route.permission)
         if route.unbound and caller.deployment_ids:
             raise Problem("forbidden", "This key is bound to deployments; this call concerns the whole workspace.")
-        call = Call[Any](
+        call: Call[Any] = Call(
             app=edge.app,
             request=request,
             caller=caller,
