@@ -38,8 +38,8 @@ class _Expected(msgspec.Struct):
         for call in self.waiting:
             _wake(call)
 
-    async def wait(self, seconds: float) -> None:
-        """Return when it is settled, or after `seconds`."""
+    async def wait(self, seconds: float) -> bool:
+        """Whether it is settled, once it is or `seconds` have passed."""
         loop = asyncio.get_running_loop()
         call = loop.create_future()
         self.waiting.append(call)
@@ -49,6 +49,7 @@ class _Expected(msgspec.Struct):
         finally:
             timer.cancel()
             self.waiting.remove(call)
+        return self.settled
 
 
 def _wake(call: asyncio.Future[None]) -> None:
@@ -100,8 +101,7 @@ class Waiting:
         try:
             while not expected.settled:
                 left = deadline - loop.time()
-                await expected.wait(max(0.0, min(look, left)))
-                if expected.settled:
+                if await expected.wait(max(0.0, min(look, left))):
                     break
                 if (end := await self._look(run)) is not None or left <= look:
                     return end
