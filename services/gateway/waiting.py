@@ -22,10 +22,39 @@ _LOOK_SECONDS = 5.0
 
 
 class _Expected(msgspec.Struct):
-    """One run: its end, None when callers are to wait no longer, and how many calls wait for it."""
+    """One run: whether it is settled, its end (None when callers are to wait no longer), and the calls that wait.
 
-    end: asyncio.Future[RunEnd | None]
+    Each call has a future of its own, for one that is cancelled takes what it waits for along.
+    """
+
+    settled: bool = False
+    end: RunEnd | None = None
     calls: int = 0
+    waiting: list[asyncio.Future[None]] = []
+
+    def settle(self, end: RunEnd | None) -> None:
+        """Let go of everybody."""
+        self.settled, self.end = True, end
+        for call in self.waiting:
+            _wake(call)
+
+    async def wait(self, seconds: float) -> bool:
+        """Whether it is settled, once it is or `seconds` have passed."""
+        loop = asyncio.get_running_loop()
+        call = loop.create_future()
+        self.waiting.append(call)
+        timer = loop.call_later(seconds, _wake, call)
+        try:
+            await call
+        finally:
+            timer.cancel()
+            self.waiting.remove(call)
+        return self.settled
+
+
+def _wake(call: asyncio.Future[None]) -> None:
+    if not call.done():
+        call.set_result(None)
 
 
 class Waiting:
@@ -44,7 +73,7 @@ class Waiting:
         """
         expected = self._expected.get(run.run_id)
         if expected is None:
-            expected = self._expected[run.run_id] = _Expected(asyncio.get_running_loop().create_future())
+            expected = self._expected[run.run_id] = _Expected()
         expected.calls += 1
 
     def forget(self, run: RunKey) -> None:
@@ -57,8 +86,8 @@ class Waiting:
     def leave(self) -> None:
         """This process is about to end: let go of everybody who waits, while they can still be answered."""
         for expected in self._expected.values():
-            if not expected.end.done():
-                expected.end.set_result(None)
+            if not expected.settled:
+                expected.settle(None)
         for limit in self._following:
             if not limit.expired():
                 limit.reschedule(asyncio.get_running_loop().time())
@@ -66,18 +95,18 @@ class Waiting:
     async def end(self, run: RunKey, seconds: float) -> RunEnd | None:
         """The end of a run that is expected, or None when `seconds` pass without it."""
         loop = asyncio.get_running_loop()
-        future = self._expected[run.run_id].end
+        expected = self._expected[run.run_id]
         deadline = loop.time() + seconds
         look = _FIRST_LOOK_SECONDS
         try:
-            while True:
+            while not expected.settled:
                 left = deadline - loop.time()
-                done, _ = await asyncio.wait((future,), timeout=max(0.0, min(look, left)))
-                if done:
-                    return future.result()
+                if await expected.wait(max(0.0, min(look, left))):
+                    break
                 if (end := await self._look(run)) is not None or left <= look:
                     return end
                 look = _LOOK_SECONDS
+            return expected.end
         finally:
             self.forget(run)
 
@@ -105,11 +134,11 @@ class Waiting:
     def on_answer(self, message: Heard) -> None:
         """The listener for this gateway's answers."""
         expected = self._expected.get(message.subject.rpartition(".")[2])
-        if expected is None or expected.end.done():
+        if expected is None or expected.settled:
             return
         event = decode_event(message.data)
         if isinstance(event, RunCompleted | RunFailed | RunCancelled):
-            expected.end.set_result(event)
+            expected.settle(event)
 
 
 def read_end(payload: bytes) -> RunEnd | None:
