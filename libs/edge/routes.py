@@ -5,7 +5,7 @@ happens here once: the request's id, the caller, the right, the body, the errors
 """
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -16,8 +16,6 @@ from libs.edge.bodies import decode, read_body
 from libs.edge.callers import Callers, Refusal
 from libs.edge.problems import Problem, ProblemBody, render
 from libs.edge.queries import read_query
-from libs.edge.whole import Detour, Express, is_whole
-from libs.edge.whole import Handler as HttpHandler
 from libs.events.auth_calls import Actor, Principal, allows
 from libs.events.managed import Limits, Permission
 from libs.runtime.failures import Retryable, Terminal
@@ -67,11 +65,6 @@ class Call(msgspec.Struct, Generic[App], frozen=True, kw_only=True):
         given = self.request.headers.get("traceparent", "")
         return given if _TRACE.fullmatch(given) else None
 
-    def needs_connection(self) -> None:
-        """Said by a plain route's handler before it does anything, where it is going to answer bit by bit."""
-        if is_whole(self.request):
-            raise Detour
-
     def path(self, name: str) -> str:
         """A path parameter, checked to be an id or a slug; anything else cannot exist, and is a 404."""
         value = self.request.match_info[name]
@@ -109,8 +102,6 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """What the answer may be besides; an event stream for instance."""
     headers: Mapping[str, str] = {}
     """Request headers that mean something to this call, with what they mean."""
-    plain: bool = False
-    """Whether its handler looks at no more of a request than `WholeRequest` has, or asks for a connection first."""
     anonymous: bool = False
     """Whether it may be called without a key: the handler then decides by what is called."""
     error: Any = ProblemBody
@@ -135,20 +126,7 @@ ANONYMOUS = Principal(key_id="public", workspace="", permissions=(), plan="free"
 
 def serve(edge: Edge, route: Route) -> web.RouteDef:
     """The route for aiohttp."""
-    return web.route(route.method, route.path, _handler(edge, route), expect_handler=_promise_nothing)
 
-
-def express(edge: Edge, routes: Iterable[Route]) -> Express:
-    """What answers requests to the plain ones of the routes from their bytes, with the same handling as by `serve`."""
-
-    def handler(route: Route) -> HttpHandler:
-        handle = _handler(edge, route)
-        return lambda request: problems(request, handle)
-
-    return Express([(route.path, handler(route)) for route in routes if route.plain], edge.max_body_bytes)
-
-
-def _handler(edge: Edge, route: Route) -> HttpHandler:
     async def handle(request: web.Request) -> web.StreamResponse:
         response: web.StreamResponse
         try:
@@ -177,7 +155,7 @@ def _handler(edge: Edge, route: Route) -> HttpHandler:
         reply = await route.handler(call)
         return reply if isinstance(reply, web.StreamResponse) else respond(reply)
 
-    return handle
+    return web.route(route.method, route.path, handle, expect_handler=_promise_nothing)
 
 
 def respond(reply: Reply) -> web.Response:

@@ -11,7 +11,7 @@ from aiohttp import web
 from libs.catalog.versions import Versions
 from libs.edge.callers import Callers
 from libs.edge.problems import malformed
-from libs.edge.routes import Edge, express, problems
+from libs.edge.routes import Edge, problems
 from libs.edge.routes import serve as serve_route
 from libs.edge.streams import Streams
 from libs.egress import Egress, Policy
@@ -98,10 +98,9 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
             for each in feeders(broker, log, Feeder(log, gateway.gate, directory)):
                 group.create_task(each.run(stopping, settings.drain_seconds))
             try:
-                edge = edge_of(gateway)
-                app, fast = application(edge, readiness), express(edge, ROUTES)
+                app = application(gateway, readiness)
                 linger, drain = settings.linger_seconds, settings.drain_seconds
-                async with listen(app, settings.host, settings.port, drain, malformed, linger, fast):
+                async with listen(app, settings.host, settings.port, drain, malformed, linger):
                     yield
                     streams.end()
                     loop = asyncio.get_running_loop()
@@ -113,23 +112,19 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
                     task.cancel()
 
 
-def edge_of(gateway: Gateway) -> Edge:
-    """What serving the gateway's routes needs."""
+def application(gateway: Gateway, readiness: Readiness) -> web.Application:
+    """Every route of the gateway."""
 
     async def headers_of(caller: Principal) -> Mapping[str, str]:
         limits = account_of(caller.limits)
         return await gateway.gate.headers(caller.workspace, limits) if limits else {}
 
-    return Edge(
+    edge = Edge(
         app=gateway,
         callers=gateway.callers,
         max_body_bytes=gateway.settings.max_body_bytes,
         headers_of=headers_of,
     )
-
-
-def application(edge: Edge, readiness: Readiness) -> web.Application:
-    """Every route of the gateway."""
     app = web.Application(middlewares=[problems], client_max_size=0)
     app.add_routes([serve_route(edge, route) for route in (*ROUTES, *SLASHED)])
     app.add_routes(page_routes(ROUTES, version("headgate")))
