@@ -65,6 +65,10 @@ class Call(msgspec.Struct, Generic[App], frozen=True, kw_only=True):
         given = self.request.headers.get("traceparent", "")
         return given if _TRACE.fullmatch(given) else None
 
+    def act_for(self, caller: Principal) -> None:
+        """Say on whose behalf a call without a key is answered, for the headers of its answer."""
+        self.request[_CALLER] = caller
+
     def path(self, name: str) -> str:
         """A path parameter, checked to be an id or a slug; anything else cannot exist, and is a 404."""
         value = self.request.match_info[name]
@@ -116,12 +120,24 @@ class Edge(msgspec.Struct, frozen=True, kw_only=True):
     app: Any
     callers: Callers
     max_body_bytes: int
-    headers_of: Callable[[Principal], Awaitable[Mapping[str, str]]] | None = None
-    """Headers that every answer to a caller has, such as what is left of its limits."""
 
 
 ANONYMOUS = Principal(key_id="public", workspace="", permissions=(), plan="free", limits=Limits())
 """Who calls without a key. It belongs to no workspace, so nothing is found for it."""
+
+
+def add_headers(
+    headers_of: Callable[[Principal], Awaitable[Mapping[str, str]]],
+) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
+    """For `on_response_prepare`: every answer to a caller, a stream too, has what `headers_of` says of it."""
+
+    async def add(request: web.Request, response: web.StreamResponse) -> None:
+        caller = request.get(_CALLER)
+        if caller is not None and caller.workspace:
+            for name, value in (await headers_of(caller)).items():
+                response.headers.setdefault(name, value)
+
+    return add
 
 
 def serve(edge: Edge, route: Route) -> web.RouteDef:
@@ -133,9 +149,6 @@ def serve(edge: Edge, route: Route) -> web.RouteDef:
             response = await answer(request)
         except Exception as error:  # noqa: BLE001  # every failure has an answer in the route's own words
             response = route.errors(as_problem(error, request), request[_ID])
-        if edge.headers_of is not None and not response.prepared and _CALLER in request:
-            for name, value in (await edge.headers_of(request[_CALLER])).items():
-                response.headers.setdefault(name, value)
         return response
 
     async def answer(request: web.Request) -> web.StreamResponse:

@@ -82,7 +82,9 @@ def callable_deployment(call: Call[Gateway], id_or_flow: str) -> tuple[Principal
         deployment = directory.public_deployment(id_or_flow)
         if deployment is None:
             raise Problem("unauthorized", "Send an API key: `Authorization: Bearer sk-…`, `X-API-Key` or `api-key`.")
-        caller = msgspec.structs.replace(ANONYMOUS, workspace=deployment.workspace)
+        limits = directory.workspace_limits(deployment.workspace)
+        caller = msgspec.structs.replace(ANONYMOUS, workspace=deployment.workspace, limits=limits)
+        call.act_for(caller)
     else:
         caller = call.caller
         require(caller, "execute")

@@ -11,7 +11,7 @@ from aiohttp import web
 from libs.catalog.versions import Versions
 from libs.edge.callers import Callers
 from libs.edge.problems import malformed
-from libs.edge.routes import Edge, problems
+from libs.edge.routes import Edge, add_headers, problems
 from libs.edge.routes import serve as serve_route
 from libs.edge.streams import Streams
 from libs.egress import Egress, Policy
@@ -119,13 +119,9 @@ def application(gateway: Gateway, readiness: Readiness) -> web.Application:
         limits = account_of(caller.limits)
         return await gateway.gate.headers(caller.workspace, limits) if limits else {}
 
-    edge = Edge(
-        app=gateway,
-        callers=gateway.callers,
-        max_body_bytes=gateway.settings.max_body_bytes,
-        headers_of=headers_of,
-    )
+    edge = Edge(app=gateway, callers=gateway.callers, max_body_bytes=gateway.settings.max_body_bytes)
     app = web.Application(middlewares=[problems], client_max_size=0)
+    app.on_response_prepare.append(add_headers(headers_of))
     app.add_routes([serve_route(edge, route) for route in (*ROUTES, *SLASHED)])
     app.add_routes(page_routes(ROUTES, version("headgate")))
     app.add_routes(health_routes(readiness))

@@ -3,7 +3,7 @@
 Answers nothing about another workspace: every look-up begins at the caller's shelf.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -111,6 +111,10 @@ class Directory:
         found = self._anybodys(id_or_flow)
         return found if found is not None and found.incoming.verify != "none" else None
 
+    def workspace_limits(self, workspace: str) -> Limits:
+        """The limits of a workspace, as its last change has them."""
+        return self._shelf(workspace).limits
+
     def limits_of(self, deployment: Deployment, caller: Principal | None = None) -> dict[str, Limits]:
         """The limits that a run of a deployment is admitted by, account by account; empty: none.
 
@@ -148,13 +152,18 @@ class Directory:
         self.registry.apply(subject, found.sequence, found.change)
         return found.change.state, found.sequence
 
-    async def change(self, kind: str, thing: Thing, by: str, address: str, **changes: Any) -> Thing | None:
-        """Record changes of a thing in whatever state it is by now: its new state, None where it is deleted."""
+    async def change(
+        self, kind: str, thing: Thing, by: str, address: str, decide: Callable[[Thing], Mapping[str, Any]]
+    ) -> Thing | None:
+        """Record changes of a thing in whatever state it is by now: its new state, None where it is deleted.
+
+        `decide` says which, by that state: of two changes at once neither is lost.
+        """
         for _ in range(_TRIES):
             latest, sequence = await self.latest(thing)
             if latest.deleted:
                 return None
-            newer = msgspec.structs.replace(latest, updated_at=datetime.now(UTC), **changes)
+            newer = msgspec.structs.replace(latest, updated_at=datetime.now(UTC), **decide(latest))
             try:
                 await self.write(kind, newer, by, address, after=sequence)
             except Conflict:
@@ -164,8 +173,8 @@ class Directory:
 
     async def delete(self, kind: str, thing: Thing, by: str, address: str) -> Thing | None:
         """Record that a thing is gone; None where it was already."""
-        changes = {"status": "inactive"} if isinstance(thing, Deployment) else {}
-        return await self.change(kind, thing, by, address, deleted=True, **changes)
+        changes: dict[str, Any] = {"status": "inactive"} if isinstance(thing, Deployment) else {}
+        return await self.change(kind, thing, by, address, lambda _: {**changes, "deleted": True})
 
     def _anybodys(self, id_or_flow: str) -> Deployment | None:
         workspace = self._owners.get(id_or_flow)

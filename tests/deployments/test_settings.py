@@ -101,6 +101,18 @@ async def test_settings_that_cannot_be_are_refused(admin: Caller, setting: dict[
     assert (again.status, again.body["errors"][0]["pointer"]) == (400, pointer)
 
 
+async def test_of_changes_made_at_once_none_is_lost(admin: Caller) -> None:
+    deployment = await admin.deploy(echoing())
+    path = f"/v1/deployments/{deployment}"
+    wishes = ({"requests_per_second": 5}, {"monthly_requests": 7}, {"concurrent_runs": 3})
+    for _ in range(5):
+        await admin.call("PATCH", path, {"limits": None})
+        tries = [admin.call("PATCH", path, {"limits": wish}, gateway=n % 2) for n, wish in enumerate(wishes)]
+        assert [answer.status for answer in await asyncio.gather(*tries)] == [200, 200, 200]
+        limits = (await patch(admin, deployment, name="again"))["limits"]
+        assert limits == {"concurrent_runs": 3, "monthly_requests": 7, "requests_per_second": 5}
+
+
 async def test_every_endpoint_is_where_the_deployment_is_called(admin: Caller) -> None:
     deployment = await admin.deploy(echoing())
     shown = (await admin.call("GET", f"/v1/deployments/{deployment}")).body["endpoints"]

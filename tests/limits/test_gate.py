@@ -124,6 +124,33 @@ async def test_one_key_over_many_calls_is_one_request(session: aiohttp.ClientSes
     assert [status for status, _, _ in fresh] == [200, 200, 429]
 
 
+async def test_every_answer_of_a_limited_workspace_says_what_is_left(
+    session: aiohttp.ClientSession, stack: Stack
+) -> None:
+    """Also a stream's, and that of a public call."""
+    headers = await workspace(session, stack, GREETER, monthly_requests=50)
+    path = f"{stack.url}/v1/deployments/greeter"
+    async with session.patch(path, json={"public": True}, headers=headers) as answer:
+        deployment = (await answer.json())["id"]
+    body = {"input": {"name": "Ada"}}
+    public = f"{stack.url}/v1/deployments/{deployment}/runs"
+    for url, sent, key in (
+        (public, body, headers),
+        (public, body, {}),
+        (public, {**body, "mode": "stream"}, headers),
+        (public, {**body, "mode": "stream"}, {}),
+    ):
+        async with session.post(url, json=sent, headers=key) as answer:
+            assert answer.status == 200
+            assert '"month";r=' in answer.headers["RateLimit"]
+            assert '"month";q=50' in answer.headers["RateLimit-Policy"]
+            await answer.read()
+    async with session.get(f"{stack.url}/v1/runs", headers=headers) as answer:
+        assert '"month";r=46' in answer.headers["RateLimit"]
+    async with session.get(f"{stack.url}/v1/runs", headers=stack.headers) as answer:
+        assert "RateLimit" not in answer.headers
+
+
 async def test_a_refused_input_costs_nothing(session: aiohttp.ClientSession, stack: Stack) -> None:
     headers = await workspace(session, stack, GREETER, monthly_requests=1)
     for _ in range(3):

@@ -180,7 +180,9 @@ async def test_a_test_is_sent_at_once_and_seen(caller: Caller, web: Target) -> N
 
 async def test_a_new_webhook_can_ask_for_what_happened_before_it(caller: Caller, web: Target) -> None:
     deployment = await caller.deploy(greeting())
+    await webhook(caller, web.url("/in-time"), "flow_completed", deployment_id=deployment)
     runs = {(await caller.start(deployment, str(number))).run_id for number in range(5)}
+    await web.received("/in-time", 5)
     made = await webhook(caller, web.url("/late"), "flow_completed", deployment_id=deployment)
     since = (await caller.run(min(runs)))["created_at"]
     assert web.to("/late") == []

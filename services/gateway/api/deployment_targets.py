@@ -1,12 +1,14 @@
 """Whom a deployment tells: its callback, its emails, and webhooks of its own, which are webhooks like any other."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from msgspec import UNSET
 
 from libs.edge.bodies import invalid
 from libs.edge.problems import Detail
 from libs.edge.routes import Call
+from libs.events.managed import Webhook, WebhookEvent
 from libs.flows.templates import InvalidTemplate, compile_template
 from libs.runtime.mail_addresses import parse_addresses
 from services.gateway.api.deployment_settings import DeploymentBody, DeploymentPatch, EmailBody, WebhookOfDeployment
@@ -39,12 +41,17 @@ async def put_webhooks(
             body = WebhookBody(url=each.url, events=each.events, deployment_id=deployment_id)
             shown.append(await register(call, body))
         else:
-            changes = {"events": each.events}
-            newer = await directory.change("webhook.changed", found, call.caller.key_id, call.address, **changes)
+            decide = told_of(each.events)
+            newer = await directory.change("webhook.changed", found, call.caller.key_id, call.address, decide)
             shown.append(show(newer or found))
     for left in present.values():
         await directory.delete("webhook.deleted", left, call.caller.key_id, call.address)
     return shown
+
+
+def told_of(events: tuple[WebhookEvent, ...]) -> Callable[[Webhook], dict[str, Any]]:
+    """The change that has a webhook be told of these."""
+    return lambda _: {"events": events}
 
 
 def _check_email(email: EmailBody) -> None:

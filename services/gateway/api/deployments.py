@@ -1,6 +1,7 @@
 """Deployments: a flow's version at an address that others call."""
 
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -121,23 +122,23 @@ async def change_deployment(call: Call[Gateway]) -> Reply:
     if patch.version is not UNSET:
         await _check_version(call, _flow_of(call, found), patch.version)
     check_targets(call, patch)
-    changes = changes_of(patch, found)
+    prepared = {}
     if patch.incoming is not UNSET:
-        changes["incoming"] = await incoming_from(call.app, found.workspace, patch.incoming)
+        prepared["incoming"] = await incoming_from(call.app, found.workspace, patch.incoming)
     webhooks = None if patch.webhooks is UNSET else await put_webhooks(call, found.id, patch.webhooks)
-    return await _change(call, "deployment.changed", webhooks, **changes)
+    return await _change(call, "deployment.changed", lambda latest: changes_of(patch, latest) | prepared, webhooks)
 
 
 async def undeploy(call: Call[Gateway]) -> Reply:
     """Take it out of service; its address answers 404 with code `deployment_inactive` until it is redeployed."""
-    return await _change(call, "deployment.undeployed", status="inactive")
+    return await _change(call, "deployment.undeployed", lambda _: {"status": "inactive"})
 
 
 async def redeploy(call: Call[Gateway]) -> Reply:
     """Bring it back with the flow's newest version, at the same address."""
     head = _flow_of(call, find(call))
     await _check_version(call, head, head.version)
-    return await _change(call, "deployment.redeployed", status="active", version=head.version)
+    return await _change(call, "deployment.redeployed", lambda _: {"status": "active", "version": head.version})
 
 
 async def delete_deployment(call: Call[Gateway]) -> Reply:
@@ -197,8 +198,13 @@ def base_url(call: Call[Gateway]) -> str:
     return call.app.settings.public_url.rstrip("/") or f"{call.request.scheme}://{call.request.host}"
 
 
-async def _change(call: Call[Gateway], kind: str, webhooks: list[WebhookAnswer] | None = None, **changes: Any) -> Reply:
-    newer = await call.app.directory.change(kind, find(call), call.caller.key_id, call.address, **changes)
+async def _change(
+    call: Call[Gateway],
+    kind: str,
+    decide: Callable[[Deployment], dict[str, Any]],
+    webhooks: list[WebhookAnswer] | None = None,
+) -> Reply:
+    newer = await call.app.directory.change(kind, find(call), call.caller.key_id, call.address, decide)
     if newer is None:
         raise not_found("deployment")
     return Reply(body=show(call, newer, webhooks))

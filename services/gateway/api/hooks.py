@@ -36,7 +36,9 @@ async def receive(call: Call[Gateway]) -> Reply:
     name, headers, key = call.path("deployment_id"), call.request.headers, None
     deployment = call.app.directory.verifying_deployment(name) if call.caller is ANONYMOUS else None
     if deployment is not None and is_signed(deployment.incoming, headers):
-        caller = msgspec.structs.replace(ANONYMOUS, key_id=_BY, workspace=deployment.workspace)
+        limits = call.app.directory.workspace_limits(deployment.workspace)
+        caller = msgspec.structs.replace(ANONYMOUS, key_id=_BY, workspace=deployment.workspace, limits=limits)
+        call.act_for(caller)
     else:
         caller, deployment = callable_deployment(call, name)
         if call.caller is ANONYMOUS and deployment.incoming.verify != "none":

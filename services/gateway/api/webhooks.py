@@ -1,6 +1,6 @@
 """Webhooks: who is told of what happens to runs. The notifier tells; here is said whom, and of what."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -112,18 +112,18 @@ async def change_webhook(call: Call[Gateway]) -> Reply:
         given["deployment_id"] = _deployment_id(call, given["deployment_id"])
     if "active" in given:
         given["disabled_reason"] = None
-    return Reply(body=show(await _change(call, "webhook.changed", found, **given)))
+    return Reply(body=show(await _change(call, "webhook.changed", found, lambda _: given)))
 
 
 async def rotate_secret(call: Call[Gateway]) -> Reply:
     """Give it a new secret. For a day both sign, so a receiver may change over when it likes."""
     found = find_webhook(call)
     until = datetime.now(UTC) + ROTATION
-    # From its state in the log: of two rotations at once each gives out a secret of its own.
-    latest, _ = await call.app.directory.latest(found)
-    newer = await _change(
-        call, "webhook.rotated", found, signing_generation=latest.signing_generation + 1, previous_until=until
-    )
+
+    def decide(latest: Webhook) -> dict[str, Any]:
+        return {"signing_generation": latest.signing_generation + 1, "previous_until": until}
+
+    newer = await _change(call, "webhook.rotated", found, decide)
     return Reply(body=with_secret(call, newer))
 
 
@@ -195,8 +195,10 @@ def with_secret(call: Call[Gateway], webhook: Webhook) -> WebhookAnswer:
     return msgspec.structs.replace(show(webhook), secret=secret)
 
 
-async def _change(call: Call[Gateway], kind: str, webhook: Webhook, **changes: Any) -> Webhook:
-    newer = await call.app.directory.change(kind, webhook, call.caller.key_id, call.address, **changes)
+async def _change(
+    call: Call[Gateway], kind: str, webhook: Webhook, decide: Callable[[Webhook], dict[str, Any]]
+) -> Webhook:
+    newer = await call.app.directory.change(kind, webhook, call.caller.key_id, call.address, decide)
     if newer is None:
         raise not_found("webhook")
     return newer
