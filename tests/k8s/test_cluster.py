@@ -64,11 +64,19 @@ def running(postgres: str) -> Iterator[Running]:
         for pod in pods:
             pod.start()
         found.migrate()
+        made = Running(found, servers, services, model_port)
         for pod in pods:
             pod.wait("startupProbe")
-            pod.wait("readinessProbe")
+            _ready(pod, made)
             assert pod.probe("livenessProbe")
-        yield Running(found, servers, services, model_port)
+        yield made
+
+
+def _ready(pod: Pod, running: Running) -> None:
+    try:
+        pod.wait("readinessProbe", 30)
+    except AssertionError as error:
+        pytest.fail(f"{error}\n" + "\n".join(violations(running)))
 
 
 @asynccontextmanager
