@@ -108,6 +108,11 @@ def workspace_managed_filter(workspace: str) -> str:
     return f"mgt.{_token(workspace)}.>"
 
 
+def managed_anywhere(entity: str, entity_id: str) -> str:
+    """The states of one thing, in whichever workspace it is."""
+    return f"mgt.*.{entity}.{_token(entity_id)}"
+
+
 def parse_managed_subject(subject: str) -> tuple[str, str, str]:
     """Workspace, entity and id in a `mgt.` subject."""
     _, workspace, entity, entity_id = subject.split(".")

@@ -43,7 +43,7 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
             async with asyncio.timeout(_CATCH_UP_SECONDS):
                 await replica.caught_up.wait()
             await bootstrap(replica, pepper, settings.admin_key, datetime.now(UTC))
-            async with Responder(broker, directory, Commands(replica, pepper), pepper).serving():
+            async with Responder(replica, Commands(replica, pepper), pepper).serving():
                 serving.set()
                 yield
 

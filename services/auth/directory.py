@@ -52,6 +52,10 @@ class Directory:
         """The workspace's keys that are not deleted, in no particular order."""
         return list(self._keys[workspace_id].values()) if workspace_id in self._keys else []
 
+    def knows(self, digest: str) -> bool:
+        """Whether some key, valid or not, has this keyed hash."""
+        return digest in self._by_hash
+
     def identify(self, digest: str, now: datetime) -> tuple[Outcome, Principal | None]:
         """Whose key has this keyed hash, and whether it is valid at `now`."""
         key = self._by_hash.get(digest)

@@ -63,6 +63,11 @@ def is_intact(text: str) -> bool:
     return text[-_CHECKSUM_LENGTH:] == _checksum(body)
 
 
+def id_in(text: str) -> str:
+    """The id of the key that an intact text is of."""
+    return f"key_{text[3 : 3 + _ID_LENGTH]}"
+
+
 def mask(text: str) -> str:
     """`sk-`, the first five characters, eight asterisks, the last five."""
     return f"sk-{text[3:8]}********{text[-5:]}"

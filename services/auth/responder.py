@@ -1,13 +1,14 @@
 """Requests over NATS: taken, decoded, answered, whatever becomes of them.
 
-Verifications are answered as they come, in microseconds; each command runs as a task of its own, as many at a time
-as `_MAX_COMMANDS`. What cannot be decoded, refused or not foreseen is answered too: a caller is never left to wait
-for its timeout by anything but a dead process.
+Verifications are answered as they come, in microseconds, but for those of keys that may be new (see `newcomers`); each
+command runs as a task of its own, as many at a time as `_MAX_COMMANDS`. What cannot be decoded, refused or not foreseen
+is answered too: a caller is never left to wait for its timeout by anything but a dead process.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -15,13 +16,14 @@ import msgspec
 import structlog
 
 from libs.events.auth_calls import MANAGE, QUEUE, VERIFY, Granted, Managed, Refused, Verify
-from libs.events.broker import Broker, Msg, Unavailable
+from libs.events.broker import Msg, Unavailable
 from libs.events.log import Conflict
 from libs.runtime.failures import Retryable
 from services.auth.commands import Commands
-from services.auth.directory import Directory
 from services.auth.metrics import REQUEST_SECONDS
+from services.auth.newcomers import Newcomers
 from services.auth.refusals import Refusal
+from services.auth.replica import Replica
 from services.auth.verification import verify
 
 _MAX_COMMANDS = 64
@@ -34,18 +36,23 @@ _verify_decoder = msgspec.json.Decoder(Verify)
 _managed_decoder = msgspec.json.Decoder(Managed)
 _encoder = msgspec.json.Encoder()
 
+_LATER = object()
+"""Something else answers, once it has asked."""
+
 _BUSY = Refused(code="unavailable", message="too many commands at once; try again shortly")
 
 
 class Responder:
     """Answers the requests of `auth.verify` and `auth.manage` that this process gets of its queue group's."""
 
-    def __init__(self, broker: Broker, directory: Directory, commands: Commands, pepper: bytes) -> None:
-        self._broker = broker
-        self._directory = directory
+    def __init__(self, replica: Replica, commands: Commands, pepper: bytes) -> None:
+        self._broker = replica.broker
+        self._directory = replica.directory
+        self._newcomers = Newcomers(replica, pepper)
         self._commands = commands
         self._pepper = pepper
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._commanded: set[asyncio.Task[None]] = set()
+        self._asking: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
@@ -59,14 +66,25 @@ class Responder:
         finally:
             for subscription in subscriptions:
                 await self._broker.drain(subscription)
-            if self._tasks:
-                await asyncio.wait(self._tasks, timeout=_DRAIN_SECONDS)
-            for task in self._tasks:
-                task.cancel()
+            if tasks := self._commanded | self._asking:
+                await asyncio.wait(tasks, timeout=_DRAIN_SECONDS)
+                for task in tasks:
+                    task.cancel()
 
     async def _on_verify(self, message: Msg) -> None:
         async def respond() -> object:
-            return verify(self._directory, self._pepper, _verify_decoder.decode(message.data))
+            asked = _verify_decoder.decode(message.data)
+            try:
+                return verify(self._directory, self._pepper, asked)
+            except Refusal:
+                if not self._newcomers.may_be_one(asked.key):
+                    raise
+            _begin(self._asking, self._answer(message, "verify", partial(respond_with_news, asked)))
+            return _LATER
+
+        async def respond_with_news(asked: Verify) -> object:
+            await self._newcomers.ask(asked.key)
+            return verify(self._directory, self._pepper, asked)
 
         await self._answer(message, "verify", respond)
 
@@ -74,18 +92,19 @@ class Responder:
         async def respond() -> object:
             return await self._commands.obey(_managed_decoder.decode(message.data))
 
-        if len(self._tasks) >= _MAX_COMMANDS:
+        if len(self._commanded) >= _MAX_COMMANDS:
             await self._send(message, _BUSY)
             return
-        task = asyncio.create_task(self._answer(message, "manage", respond))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        _begin(self._commanded, self._answer(message, "manage", respond))
 
     async def _answer(self, message: Msg, call: str, respond: Callable[[], Awaitable[object]]) -> None:
         started = perf_counter()
         answer: Granted[Any] | Refused
         try:
-            answer = Granted(answer=await respond())
+            found = await respond()
+            if found is _LATER:
+                return
+            answer = Granted(answer=found)
         except Exception as error:
             answer = _as_refused(error)
             if answer.code == "unavailable":
@@ -100,6 +119,12 @@ class Responder:
             await self._broker.publish(message.reply, _encoder.encode(answer))
         except Unavailable:
             log.info("answer not sent")
+
+
+def _begin(tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.create_task(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
 
 
 def _as_refused(error: Exception) -> Refused:

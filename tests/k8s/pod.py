@@ -126,12 +126,7 @@ class Pod:
         """What the kubelet does to a pod that is deleted; the seconds that took, no more than the grace period."""
         assert self.process is not None
         began = time.monotonic()
-        hook = self.container.get("lifecycle", {}).get("preStop", {})
-        if "sleep" in hook:
-            time.sleep(hook["sleep"]["seconds"])  # the manifest's own pause, in which balancers forget the pod
-        elif "exec" in hook:
-            words = [self._local(word) for word in hook["exec"]["command"]]
-            subprocess.run([*_program(words[0]), *words[1:]], check=True, timeout=10, capture_output=True)
+        self.before_stop()
         self.process.send_signal(signal.SIGTERM)
         try:
             code = self.process.wait(self.grace_seconds - (time.monotonic() - began))
@@ -140,6 +135,15 @@ class Pod:
             raise AssertionError(f"{self.name} outlived its grace period:\n{self.told()}") from None
         assert code == 0, f"{self.name} ended with {code}:\n{self.told()}"
         return time.monotonic() - began
+
+    def before_stop(self) -> None:
+        """Its `preStop`."""
+        hook = self.container["lifecycle"]["preStop"]
+        if "sleep" in hook:
+            time.sleep(hook["sleep"]["seconds"])  # the manifest's own pause, in which balancers forget the pod
+        else:
+            words = [self._local(word) for word in hook["exec"]["command"]]
+            subprocess.run([*_program(words[0]), *words[1:]], check=True, timeout=10, capture_output=True)
 
     def kill(self) -> None:
         """End it at once."""

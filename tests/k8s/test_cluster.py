@@ -16,6 +16,7 @@ from nats.aio.client import Client
 from cli.ports import random_port
 from libs.events.access import Access
 from tests.e2e.caller import until
+from tests.e2e.flows import chain, output, template
 from tests.e2e.model import model
 from tests.k8s import confined
 from tests.k8s.balancer import Balancer, balancing
@@ -64,11 +65,19 @@ def running(postgres: str) -> Iterator[Running]:
         for pod in pods:
             pod.start()
         found.migrate()
+        made = Running(found, servers, services, model_port)
         for pod in pods:
             pod.wait("startupProbe")
-            pod.wait("readinessProbe")
+            _ready(pod, made)
             assert pod.probe("livenessProbe")
-        yield Running(found, servers, services, model_port)
+        yield made
+
+
+def _ready(pod: Pod, running: Running) -> None:
+    try:
+        pod.wait("readinessProbe", 30)
+    except AssertionError as error:
+        pytest.fail(f"{error}\n" + "\n".join(violations(running)))
 
 
 @asynccontextmanager
@@ -214,6 +223,37 @@ async def test_nobody_else_is_let_in(running: Running, wrong: dict[str, str]) ->
     with pytest.raises((nats.errors.Error, OSError)):
         async with connected(running, Access(inboxes=access.inboxes, **changed), []):
             pass
+
+
+async def test_while_the_log_is_away_nothing_is_accepted_and_nobody_is_restarted(running: Running) -> None:
+    pods = [pod for each in running.services.values() for pod in each]
+    away = running.servers[1:]
+    async with visiting(running) as visitor:
+        quick = await visitor.deploy(chain(template("say", "said: {{ in.text }}"), output("{{ say.text }}")))
+        await asyncio.to_thread(away[0].before_stop)
+        await until(partial(_logged, away[0], "lame duck"), 10)
+        for server in away:
+            server.kill()
+        refused = await visitor.run(quick, expect=503)
+        assert refused["code"] == "unavailable"
+        assert all([await asyncio.to_thread(pod.probe, "livenessProbe") for pod in pods])
+        for server in away:
+            server.start()
+        for server in away:
+            await asyncio.to_thread(server.wait, "startupProbe")
+        await until(partial(_answers, visitor, quick), 30)
+    assert [pod.process is not None and pod.process.poll() for pod in pods] == [None] * len(pods)
+
+
+async def _logged(pod: Pod, words: str) -> bool:
+    return words in pod.log.read_text()
+
+
+async def _answers(visitor: Visitor, deployment: str) -> bool:
+    try:
+        return (await visitor.run(deployment))["output"] == "said: x"
+    except AssertionError:
+        return False
 
 
 async def test_a_rolling_restart_of_everything_fails_no_request(running: Running) -> None:
