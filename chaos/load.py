@@ -18,6 +18,8 @@ from libs.runtime.ids import new_id
 _LIMITED, _CANCELLED, _TWICE, _ASYNC, _FOLLOWED = range(5)
 _POLL_SECONDS = 0.25
 _END_SECONDS = 120.0
+_ASKED_SECONDS = 300.0
+"""Between two strikes: callers wait at most so long for what they asked for before."""
 
 
 class Load:
@@ -34,6 +36,14 @@ class Load:
         async with asyncio.TaskGroup() as group:
             for _ in range(self._callers):
                 group.create_task(self._call(enough))
+
+    async def asked(self, count: int) -> None:
+        """Wait until so many runs were asked for."""
+
+        async def holds() -> bool:
+            return len(self.asks) >= count
+
+        await until(holds, f"{count} runs asked for", _ASKED_SECONDS)
 
     async def _call(self, enough: Callable[[], bool]) -> None:
         while not enough():

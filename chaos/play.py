@@ -38,17 +38,14 @@ async def prepared(fault: Fault, data: Path) -> AsyncIterator[Stage]:
 
 
 async def play(fault: Fault, stage: Stage, *, times: int, runs: int, callers: int, tell: Tell) -> Outcome:
-    """Strike `times` times over `runs` runs or more; afterwards the stack is whole again."""
+    """Strike `times` times, evenly over `runs` runs or more; afterwards the stack is whole again."""
     began = time.monotonic()
     stage.begin()
     load = Load(stage, callers)
 
-    async def under_load() -> bool:
-        return len(load.asks) > callers
-
     async def strikes() -> None:
-        await until(under_load, "under load")
         for nth in range(times):
+            await load.asked(max(callers + 1, nth * runs // times))
             await fault.strike(stage, nth)
             tell(nth + 1, len(load.asks))
 
