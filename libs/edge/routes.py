@@ -6,6 +6,7 @@ happens here once: the request's id, the caller, the right, the body, the errors
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from time import perf_counter
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -14,6 +15,7 @@ from aiohttp import web
 
 from libs.edge.bodies import decode, read_body
 from libs.edge.callers import Callers, Refusal
+from libs.edge.metrics import Meter, failed, unrouted
 from libs.edge.problems import Problem, ProblemBody, render
 from libs.edge.queries import read_query
 from libs.events.auth_calls import Actor, Principal, allows
@@ -126,16 +128,21 @@ ANONYMOUS = Principal(key_id="public", workspace="", permissions=(), plan="free"
 
 def serve(edge: Edge, route: Route) -> web.RouteDef:
     """The route for aiohttp."""
+    meter = Meter(route.method, route.path, route.handler)
 
     async def handle(request: web.Request) -> web.StreamResponse:
         response: web.StreamResponse
+        began = perf_counter()
         try:
             response = await answer(request)
         except Exception as error:  # noqa: BLE001  # every failure has an answer in the route's own words
-            response = route.errors(as_problem(error, request), request[_ID])
+            problem = as_problem(error, request)
+            failed(problem)
+            response = route.errors(problem, request[_ID])
         if edge.headers_of is not None and not response.prepared and _CALLER in request:
             for name, value in (await edge.headers_of(request[_CALLER])).items():
                 response.headers.setdefault(name, value)
+        meter.answered(response, perf_counter() - began)
         return response
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -203,7 +210,9 @@ async def problems(
             raise Problem("invalid_input", "The Host header is not a host.")
         response = await handler(request)
     except Exception as error:  # noqa: BLE001  # the outermost layer: every failure has an answer
-        response = render(as_problem(error, request), request_id)
+        problem = as_problem(error, request)
+        unrouted(problem)
+        response = render(problem, request_id)
     if not response.prepared:
         response.headers["X-Request-Id"] = request_id
         if _is_lost(request):

@@ -12,11 +12,13 @@ occurs without a rival) both mean "look and decide".
 
 import asyncio
 from collections.abc import Sequence
+from time import perf_counter
 
 import msgspec
 
 from libs.events.broker import Broker, Unavailable
 from libs.events.live import Live
+from libs.events.metrics import APPENDS, APPENDS_FAILED, CONFLICTS
 from libs.events.reads import Refusal, Stored, ask_leader, confirmed_none, last_message, read_part, read_range, stored
 from libs.events.run_events import Append, RunEvent, decode_append, encode_append, serve_append
 from libs.events.subjects import ANY, Kind, RunKey, run_subject, shard_of, stream_of
@@ -179,6 +181,22 @@ async def append_message(
     patience_seconds: float,
 ) -> int:
     """Store one message if the last one on `compare` (else on `subject`) has sequence `after`."""
+    began = perf_counter()
+    try:
+        sequence = await _store(broker, stream, subject, payload, after, compare, patience_seconds)
+    except Conflict:
+        CONFLICTS.labels(stream).inc()
+        raise
+    except Unavailable:
+        APPENDS_FAILED.labels(stream).inc()
+        raise
+    APPENDS.at(stream).observe(perf_counter() - began)
+    return sequence
+
+
+async def _store(
+    broker: Broker, stream: str, subject: str, payload: bytes, after: int, compare: str | None, patience_seconds: float
+) -> int:
     headers = {"Nats-Expected-Last-Subject-Sequence": str(after)}
     if compare is not None:
         headers["Nats-Expected-Last-Subject-Sequence-Subject"] = compare

@@ -11,6 +11,7 @@ from libs.events.access import access_of
 from libs.events.broker import Broker, connect
 from libs.events.log import EventLog
 from libs.events.preparation import prepared
+from libs.events.roll import answering
 from libs.events.subjects import CANCEL, Kind, kind_filter, stream_of
 from libs.events.worker import Subscription, Worker
 from libs.runtime.health import Readiness
@@ -47,6 +48,7 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
         Egress(policy) as egress,
         Egress(providers_policy) as providers_egress,
         database(settings.postgres_dsn, migrations(), settings.instance, converge=settings.converge) as tables,
+        answering(broker, settings, readiness),
     ):
         readiness.require("nats", lambda: broker.connected)
         log = EventLog(broker, await prepared(broker, settings))

@@ -53,6 +53,7 @@ from services.executor.deltas import Deltas
 from services.executor.effects import Performed, Performer
 from services.executor.journal import Journal, utc_now
 from services.executor.memory import Memory
+from services.executor.metrics import NODE_FAILURES, NODE_RETRIES, NODE_SECONDS, TYPE_OF
 from services.executor.resources import Resources
 
 _MAX_OUTPUT_BYTES = 16 * 1024 * 1024
@@ -216,6 +217,7 @@ class Execution:
             message = f"the output is larger than {_MAX_OUTPUT_BYTES} bytes"
             return self._end_failed(node, Terminal("node_failed", message))
         elapsed = seconds_between(self._journal.state.nodes[node.id].started_at, utc_now())
+        NODE_SECONDS[type(node)].observe(elapsed)
         data = FinishedData(output=msgspec.Raw(encoded), duration_seconds=elapsed, usage=usage)
         self._journal.add(lambda seq, run_id, at: NodeFinished(seq=seq, run_id=run_id, at=at, node=node.id, data=data))
         return self._settle(node, finished(node, output))
@@ -223,6 +225,8 @@ class Execution:
     def _end_failed(self, node: AnyNode, failure: Failure) -> Steps:
         fault = _fault(node, failure)
         elapsed = seconds_between(self._journal.state.nodes[node.id].started_at, utc_now())
+        NODE_SECONDS[type(node)].observe(elapsed)
+        NODE_FAILURES.labels(TYPE_OF[type(node)], fault.code).inc()
         continued = node.on_error == "continue"
         data = FailedData(error=fault, duration_seconds=elapsed, continued=continued)
         self._journal.add(lambda seq, run_id, at: NodeFailed(seq=seq, run_id=run_id, at=at, node=node.id, data=data))
@@ -283,6 +287,7 @@ class Execution:
         self._journal.add(lambda seq, run_id, at: NodeStarted(seq=seq, run_id=run_id, at=at, node=node.id, data=data))
 
     def _say_retrying(self, node: AnyNode, attempt: int, failure: Retryable, retry_at: datetime) -> None:
+        NODE_RETRIES.labels(TYPE_OF[type(node)]).inc()
         fault = Fault(code=failure.code, message=failure.message, node=node.id)
         data = RetryingData(attempt=attempt, error=fault, retry_at=retry_at)
         self._journal.add(lambda seq, run_id, at: NodeRetrying(seq=seq, run_id=run_id, at=at, node=node.id, data=data))

@@ -6,14 +6,15 @@ is left alone.
 """
 
 import asyncio
+import time
 from collections.abc import Coroutine
 
 import structlog
-from prometheus_client import Counter, Gauge, Histogram
 
 from libs.catalog.versions import UnknownVersion, Versions
 from libs.events.broker import Broker, Msg, Unavailable
 from libs.events.log import Conflict, EventLog
+from libs.events.metrics import ENDED
 from libs.events.pull import Delivery
 from libs.events.run import RunState, begin, close, fold, requested_audience
 from libs.events.run_events import Append, Fault, RunEnd, RunRequested, decode_append, encode_event
@@ -29,6 +30,7 @@ from services.executor.files import Files
 from services.executor.journal import Journal, utc_now
 from services.executor.masking import Mask
 from services.executor.memory import Memory
+from services.executor.metrics import ACTIVE, RUN_SECONDS, RUN_WAIT_SECONDS
 from services.executor.replays import taken_over
 from services.executor.resources import Resources
 from services.executor.straight import Carried, carry
@@ -37,14 +39,6 @@ _LOOK_SECONDS = 5.0
 _PATIENCE_SECONDS = 60.0
 _AWAY_BASE_SECONDS = 4.0
 """To the power of the deliveries before: 1, 4, 16, 64 seconds."""
-
-_runs = Counter("headgate_runs_total", "Runs that this executor brought to an end.", ["outcome"])
-_active = Gauge("headgate_runs_active", "Runs that this executor holds now.")
-_seconds = Histogram(
-    "headgate_run_duration_seconds",
-    "From a run's start to its end.",
-    buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
-)
 
 log = structlog.get_logger()
 
@@ -116,7 +110,7 @@ class Runs:
         if events:
             append = Append(by=self._executor, events=events, audience=requested_audience(state.requested))
             await self._log.append(run, Kind.ENDED, append, after=messages[-1].sequence)
-            _runs.labels("failed").inc()
+            ENDED["failed"].inc()
 
     async def on_cancel(self, message: Msg) -> None:
         """Somebody cancelled a run: stop, if it is here. The log has its end already."""
@@ -166,7 +160,7 @@ class Runs:
             raise Superseded
         self._working[run.run_id] = (run, task)
         try:
-            with _active.track_inprogress():
+            with ACTIVE.track_inprogress():
                 await carrying
             return True
         except Conflict as conflict:
@@ -189,6 +183,7 @@ class Runs:
         if not isinstance(requested, RunRequested):
             raise Terminal("node_failed", "the first event is not run.requested")
         if delivery.attempt == 1:
+            RUN_WAIT_SECONDS.observe(max(0.0, time.time() - delivery.stored_ns / 1e9))
             return begin(requested), delivery.sequence
         messages = await self._log.read(run)
         log.info("run resumed", run_id=run.run_id, attempt=delivery.attempt, messages=len(messages))
@@ -206,8 +201,8 @@ class Runs:
         if state.end is None:
             return
         outcome = str(type(state.end).__struct_config__.tag).removeprefix("run.")
-        _runs.labels(outcome).inc()
-        _seconds.observe(state.end.data.duration_seconds)
+        ENDED[outcome].inc()
+        RUN_SECONDS.observe(state.end.data.duration_seconds)
         # The event log has every run; a line here for each that went well was a fifth of this process's time.
         tell = log.debug if outcome == "completed" else log.info
         tell(

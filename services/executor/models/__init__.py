@@ -1,12 +1,14 @@
 """Models by name, `provider/model`. A provider is one file here and one line in `providers`."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from time import perf_counter
 from typing import Protocol
 
 from libs.egress import Egress
 from libs.flows.effects import ModelAnswer, ModelCall
-from libs.runtime.failures import Terminal
+from libs.runtime.failures import Failure, Terminal
 from libs.runtime.providers import Endpoint
+from services.executor.metrics import COST, MODEL_FAILURES, MODEL_SECONDS, TOKENS
 from services.executor.models.echo import Echo
 from services.executor.models.openai import OpenAI
 
@@ -40,4 +42,14 @@ class Models:
         if provider is None or not model:
             known = ", ".join(sorted(self._known))
             raise Terminal("node_failed", f"no provider `{name}` is configured (known: {known})")
-        return await provider.complete(model, call, idempotency_key, on_delta)
+        began = perf_counter()
+        try:
+            answer = await provider.complete(model, call, idempotency_key, on_delta)
+        except Failure:
+            MODEL_FAILURES.labels(name).inc()
+            raise
+        MODEL_SECONDS.at(name).observe(perf_counter() - began)
+        TOKENS.labels(name, "input").inc(answer.input_tokens)
+        TOKENS.labels(name, "output").inc(answer.output_tokens)
+        COST.labels(name).inc(answer.cost_usd)
+        return answer

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
+import structlog
 from aiohttp import web
 
 from libs.catalog.versions import UnknownVersion
@@ -13,6 +14,7 @@ from libs.edge.run_events import RUN_HEADER, readable_run, stream_run
 from libs.events.broker import Unavailable
 from libs.events.log import Conflict
 from libs.events.managed import Mode
+from libs.events.metrics import ENDED
 from libs.events.run import Run, RunState, close, evolve, requested_audience, run_of
 from libs.events.run_events import Append, encode_event
 from libs.events.subjects import CANCEL, Kind, RunKey, answer_subject
@@ -23,6 +25,8 @@ from services.gateway.state import Gateway
 from services.gateway.targets import CallbackUrl
 
 _CANCEL_TRIES = 50
+
+log = structlog.get_logger()
 
 
 class RunBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -107,6 +111,8 @@ async def _cancel(app: Gateway, run: RunKey, by: str, address: str) -> RunState:
             continue
         for event in events:
             evolve(state, event)
+        ENDED["cancelled"].inc()
+        log.info("run ended", run_id=run.run_id, flow_id=state.requested.flow_id, outcome="cancelled")
         return state
     raise Problem("unavailable", "The run moves too fast to be cancelled now; try again.")
 
