@@ -1,7 +1,7 @@
 # Every habit of this repository, one target each; `make help` lists them.
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help install run test lint types contracts format bench chaos lock clean
+.PHONY: help install run test lint types contracts format bench chaos monitoring lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -46,6 +46,9 @@ bench: $(VENV)/.development ## Run the benchmark (PEERS="langflow restate" adds 
 
 chaos: $(VENV)/.development ## Break the stack from outside, count what is lost (FAULTS="broker-kill", SCALE=0.1)
 	@$(PYTHON) -m chaos --scale $(SCALE) $(if $(FAULTS),$(foreach fault,$(FAULTS),--fault $(fault)),--page)
+
+monitoring: $(VENV)/.development ## Make the dashboards and the operator's alert rules anew
+	@$(PYTHON) -m monitoring
 
 lock: ## Resolve the dependencies anew and write both lock files
 	@$(find_python); "$$python" -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install --quiet uv
