@@ -22,6 +22,7 @@ from libs.events.auth_calls import Actor, Principal, allows
 from libs.events.managed import Limits, Permission
 from libs.runtime.failures import Retryable, Terminal
 from libs.runtime.ids import is_token, new_id
+from libs.runtime.tracing import Span, begin
 
 log = structlog.get_logger()
 
@@ -29,6 +30,7 @@ App = TypeVar("App", covariant=True)
 
 _ID = "request_id"
 _CALLER = "caller"
+_SPAN = "span"
 _HOST = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:%\[\]-]*")
 _TRACE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -63,9 +65,12 @@ class Call(msgspec.Struct, Generic[App], frozen=True, kw_only=True):
 
     @property
     def trace(self) -> str | None:
-        """The trace that the request belongs to (W3C Trace Context, `traceparent`); None without a valid one."""
-        given = self.request.headers.get("traceparent", "")
-        return given if _TRACE.fullmatch(given) else None
+        """The trace that the request belongs to (W3C Trace Context, `traceparent`); None without a valid one.
+
+        Where traces are on it is this request's own span, below the caller's.
+        """
+        span: Span | None = self.request.get(_SPAN)
+        return _given_trace(self.request) if span is None else span.traceparent
 
     def path(self, name: str) -> str:
         """A path parameter, checked to be an id or a slug; anything else cannot exist, and is a 404."""
@@ -129,20 +134,31 @@ ANONYMOUS = Principal(key_id="public", workspace="", permissions=(), plan="free"
 def serve(edge: Edge, route: Route) -> web.RouteDef:
     """The route for aiohttp."""
     meter = Meter(route.method, route.path, route.handler)
+    title = f"{route.method} {route.path}"
 
     async def handle(request: web.Request) -> web.StreamResponse:
         response: web.StreamResponse
         began = perf_counter()
+        span = begin(title, _given_trace(request), "SERVER")
+        if span is not None:
+            request[_SPAN] = span
         try:
             response = await answer(request)
         except Exception as error:  # noqa: BLE001  # every failure has an answer in the route's own words
             problem = as_problem(error, request)
             failed(problem)
             response = route.errors(problem, request[_ID])
+        except BaseException:
+            if span is not None:  # the caller left, or this process does
+                span.fail("cancelled")
+                span.end()
+            raise
         if edge.headers_of is not None and not response.prepared and _CALLER in request:
             for name, value in (await edge.headers_of(request[_CALLER])).items():
                 response.headers.setdefault(name, value)
         meter.answered(response, perf_counter() - began)
+        if span is not None:
+            _end_span(span, route, request, response)
         return response
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -183,6 +199,26 @@ async def _body(edge: Edge, route: Route, request: web.Request) -> Any:
     if route.body is None or route.raw:
         return None
     return decode(await read_body(request, edge.max_body_bytes), route.body)
+
+
+def _given_trace(request: web.Request) -> str | None:
+    given = request.headers.get("traceparent", "")
+    return given if _TRACE.fullmatch(given) else None
+
+
+def _end_span(span: Span, route: Route, request: web.Request, response: web.StreamResponse) -> None:
+    """By the semantic conventions for HTTP servers: a 4xx is the caller's failure, not this span's."""
+    told: dict[str, str | int] = {
+        "http.request.method": route.method,
+        "http.route": route.path,
+        "http.response.status_code": response.status,
+        "headgate.request.id": request[_ID],
+    }
+    run_id = response.headers.get("Headgate-Run-Id")
+    span.set(told | {"headgate.run.id": run_id} if run_id else told)
+    if response.status >= 500:
+        span.fail(str(response.status))
+    span.end()
 
 
 async def _promise_nothing(_: web.Request) -> None:

@@ -69,6 +69,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How often it found its target busy before its next attempt."""
     asked_for: int = 0
     """How often somebody asked for it again: attempts begin anew with each."""
+    trace: str | None = None
+    """W3C `traceparent` of the append that has the event."""
 
     @property
     def channel(self) -> Channel:

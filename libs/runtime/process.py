@@ -17,9 +17,11 @@ import structlog
 import uvloop
 
 from libs.runtime.health import Readiness
+from libs.runtime.lines import write_lines
 from libs.runtime.logs import configure_logs
 from libs.runtime.metrics import describe_process, measure_lag
 from libs.runtime.settings import Settings, read_settings
+from libs.runtime.tracing import tracing
 
 Service = Callable[[Settings, Readiness, asyncio.Event], AbstractAsyncContextManager[None]]
 
@@ -38,7 +40,11 @@ def run_service(name: str, serve: Service) -> None:
     configure_logs(settings.service, settings.instance, settings.log_level)
     describe_process(name)
     gc.freeze()
-    uvloop.run(_live(settings, serve))
+    try:
+        with tracing(settings.service, settings.instance, os.environ):
+            uvloop.run(_live(settings, serve))
+    finally:
+        write_lines()
 
 
 async def _live(settings: Settings, serve: Service) -> None:

@@ -55,6 +55,7 @@ from services.executor.journal import Journal, utc_now
 from services.executor.memory import Memory
 from services.executor.metrics import NODE_FAILURES, NODE_RETRIES, NODE_SECONDS, TYPE_OF
 from services.executor.resources import Resources
+from services.executor.spans import RunSpans
 
 _MAX_OUTPUT_BYTES = 16 * 1024 * 1024
 _MAX_PAUSE_SECONDS = 3600.0
@@ -83,6 +84,7 @@ class Execution:
         resources: Resources,
         memory: Memory,
         taken_over: Mapping[str, Settled],
+        spans: RunSpans | None = None,
     ) -> None:
         self._flow = flow
         self._journal = journal
@@ -95,6 +97,7 @@ class Execution:
         self._tasks: dict[asyncio.Task[Performed], AnyNode] = {}
         self._memory = memory
         self._taken_over = taken_over
+        self._spans = spans or RunSpans(None, "")
         self._session: dict[str, Any] = {}
 
     async def run(self) -> None:
@@ -218,6 +221,7 @@ class Execution:
             return self._end_failed(node, Terminal("node_failed", message))
         elapsed = seconds_between(self._journal.state.nodes[node.id].started_at, utc_now())
         NODE_SECONDS[type(node)].observe(elapsed)
+        self._spans.ended(node)
         data = FinishedData(output=msgspec.Raw(encoded), duration_seconds=elapsed, usage=usage)
         self._journal.add(lambda seq, run_id, at: NodeFinished(seq=seq, run_id=run_id, at=at, node=node.id, data=data))
         return self._settle(node, finished(node, output))
@@ -227,6 +231,7 @@ class Execution:
         elapsed = seconds_between(self._journal.state.nodes[node.id].started_at, utc_now())
         NODE_SECONDS[type(node)].observe(elapsed)
         NODE_FAILURES.labels(TYPE_OF[type(node)], fault.code).inc()
+        self._spans.ended(node, fault.code)
         continued = node.on_error == "continue"
         data = FailedData(error=fault, duration_seconds=elapsed, continued=continued)
         self._journal.add(lambda seq, run_id, at: NodeFailed(seq=seq, run_id=run_id, at=at, node=node.id, data=data))
@@ -283,6 +288,7 @@ class Execution:
         return Performed(output=node.evaluate(self._scope(node)), usage=None)
 
     def _say_started(self, node: AnyNode, attempt: int) -> None:
+        self._spans.started(node, attempt)
         data = NodeStartedData(attempt=attempt)
         self._journal.add(lambda seq, run_id, at: NodeStarted(seq=seq, run_id=run_id, at=at, node=node.id, data=data))
 

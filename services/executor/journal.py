@@ -41,7 +41,7 @@ class Journal:
         self._run = run
         self._sequence = sequence
         self._executor = executor
-        self._trace = trace
+        self.trace = trace
         self._pending: list[RunEvent] = []
         self._stored_seq = state.seq
         self._appending: asyncio.Task[None] | None = None
@@ -80,7 +80,7 @@ class Journal:
         events, self._pending = self._pending, []
         kind = Kind.ENDED if _type(events[-1]) in TERMINAL else Kind.PROGRESS
         audience = self.audience if kind is Kind.ENDED else None
-        append = Append(by=self._executor, events=events, trace=self._trace, audience=audience)
+        append = Append(by=self._executor, events=events, trace=self.trace, audience=audience)
         self._sequence = await self._log.append(self._run, kind, append, after=self._sequence, patience_seconds=60.0)
         self._stored_seq = events[-1].seq
         self._appending = None

@@ -22,6 +22,9 @@ from libs.events.subjects import Kind, RunKey, answer_subject, parse_run_subject
 from libs.events.worker import Superseded
 from libs.flows import CompiledFlow, apply_tweaks, compile_flow
 from libs.runtime.failures import Failure, Retryable, Terminal
+from libs.runtime.lines import tell_often
+from libs.runtime.tracing import begin as begin_span
+from libs.runtime.tracing import trace_id
 from libs.storage import Away
 from libs.storage.secret_values import Secrets
 from services.executor.effects import Performer
@@ -33,6 +36,7 @@ from services.executor.memory import Memory
 from services.executor.metrics import ACTIVE, RUN_SECONDS, RUN_WAIT_SECONDS
 from services.executor.replays import taken_over
 from services.executor.resources import Resources
+from services.executor.spans import RunSpans
 from services.executor.straight import Carried, carry
 
 _LOOK_SECONDS = 5.0
@@ -83,22 +87,32 @@ class Runs:
         state, sequence = await self._state(run, append, delivery)
         if state.end is None:
             flow = await self._flow(run, state)
-            if delivery.attempt == 1:
+            span = begin_span("run", append.trace, "CONSUMER")
+            if delivery.attempt == 1 and (span is None or not span.recorded):
                 carried = carry(flow, state, self._executor, append.trace, utc_now)
                 if carried is not None and self._log.fits(carried.payload):
-                    await self._store(run, state, sequence, carried, append.reply)
+                    await self._store(run, state, sequence, carried, append)
                     return
-            secrets = await self._secrets.read(run.workspace, flow.secrets)
-            mask = Mask(secrets.values())
-            journal = Journal(self._log, run, state, sequence, self._executor, append.trace, mask)
-            resources = Resources(run, facts_of(state), secrets, self._files)
-            memory = Memory(self._broker, run, flow, state)
-            earlier = await taken_over(self._log, run, flow, state)
-            execution = Execution(flow, journal, self._performer, self._executor, resources, memory, earlier)
-            if not await self._work(run, self._at_length(execution, journal)):
-                return
+            spans = RunSpans(span, run.run_id)
+            try:
+                if not await self._carry_at_length(run, flow, state, sequence, append.trace, spans):
+                    return
+            finally:
+                spans.end(state, delivery.attempt)
         if state.end is not None:
             await self._answer(append.reply, state.end)
+
+    async def _carry_at_length(
+        self, run: RunKey, flow: CompiledFlow, state: RunState, sequence: int, trace: str | None, spans: RunSpans
+    ) -> bool:
+        secrets = await self._secrets.read(run.workspace, flow.secrets)
+        mask = Mask(secrets.values())
+        journal = Journal(self._log, run, state, sequence, self._executor, spans.traceparent or trace, mask)
+        resources = Resources(run, facts_of(state), secrets, self._files)
+        memory = Memory(self._broker, run, flow, state)
+        earlier = await taken_over(self._log, run, flow, state)
+        execution = Execution(flow, journal, self._performer, self._executor, resources, memory, earlier, spans)
+        return await self._work(run, self._at_length(execution, journal))
 
     async def on_poison(self, delivery: Delivery, failure: Failure) -> None:
         """End a run that nobody can carry through: accepted runs have an end."""
@@ -108,7 +122,8 @@ class Runs:
         fault = Fault(code="node_failed", message=f"the run could not be carried out: {failure.message}")
         events = close(state, state.nodes, fault, utc_now())
         if events:
-            append = Append(by=self._executor, events=events, audience=requested_audience(state.requested))
+            trace = decode_append(delivery.payload).trace
+            append = Append(by=self._executor, events=events, trace=trace, audience=requested_audience(state.requested))
             await self._log.append(run, Kind.ENDED, append, after=messages[-1].sequence)
             ENDED["failed"].inc()
 
@@ -133,19 +148,19 @@ class Runs:
             self._cancelled.add(run_id)
             working[1].cancel()
 
-    async def _store(self, run: RunKey, state: RunState, sequence: int, carried: Carried, reply: str | None) -> None:
+    async def _store(self, run: RunKey, state: RunState, sequence: int, carried: Carried, asked: Append) -> None:
         append = self._log.append_encoded(
             run, Kind.ENDED, carried.payload, after=sequence, patience_seconds=_PATIENCE_SECONDS
         )
         state.end = carried.end
         if await self._work(run, append):
-            self._ended(state)
-            await self._answer(reply, carried.end)
+            self._ended(state, asked.trace)
+            await self._answer(asked.reply, carried.end)
 
     async def _at_length(self, execution: Execution, journal: Journal) -> None:
         try:
             await execution.run()
-            self._ended(journal.state)
+            self._ended(journal.state, journal.trace)
         finally:
             await journal.close()
 
@@ -197,20 +212,21 @@ class Runs:
             raise Terminal("node_failed", "the flow version does not exist") from None
         return compile_flow(apply_tweaks(flow.flow, requested.tweaks)) if requested.tweaks else flow
 
-    def _ended(self, state: RunState) -> None:
+    def _ended(self, state: RunState, trace: str | None) -> None:
         if state.end is None:
             return
         outcome = str(type(state.end).__struct_config__.tag).removeprefix("run.")
         ENDED[outcome].inc()
         RUN_SECONDS.observe(state.end.data.duration_seconds)
-        # The event log has every run; a line here for each that went well was a fifth of this process's time.
-        tell = log.debug if outcome == "completed" else log.info
-        tell(
+        tell_often(
             "run ended",
-            run_id=state.run_id,
-            flow_id=state.requested.flow_id,
-            outcome=outcome,
-            duration_seconds=state.end.data.duration_seconds,
+            {
+                "run_id": state.run_id,
+                "flow_id": state.requested.flow_id,
+                "outcome": outcome,
+                "duration_seconds": state.end.data.duration_seconds,
+                **({"trace_id": trace_id(trace)} if trace else {}),
+            },
         )
 
     async def _answer(self, gateway: str | None, end: RunEnd) -> None:

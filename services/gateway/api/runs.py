@@ -93,18 +93,25 @@ async def cancel_run(call: Call[Gateway]) -> Reply:
     require(call.caller, "execute")
     run = RunKey(call.caller.workspace, call.path("run_id"))
     first = await readable_run(call, call.app.log, run)
-    state = await _cancel(call.app, run, call.caller.key_id, call.address)
+    state = await _cancel(call, run, first.trace)
     await _tell(call.app, first, state)
     return Reply(status=202, body=run_of(state), headers={RUN_HEADER: run.run_id})
 
 
-async def _cancel(app: Gateway, run: RunKey, by: str, address: str) -> RunState:
+async def _cancel(call: Call[Gateway], run: RunKey, trace: str | None) -> RunState:
+    app = call.app
     for _ in range(_CANCEL_TRIES):
         state, sequence = await read_state(app, run)
         if state.end is not None:
             raise Problem("conflict", "The run has already ended.", headers={RUN_HEADER: run.run_id})
         events = close(state, await _nodes(app, run, state), None, datetime.now(UTC))
-        append = Append(by=by, address=address, events=events, audience=requested_audience(state.requested))
+        append = Append(
+            by=call.caller.key_id,
+            address=call.address,
+            events=events,
+            trace=trace,
+            audience=requested_audience(state.requested),
+        )
         try:
             await app.log.append(run, Kind.ENDED, append, after=sequence)
         except Conflict:
