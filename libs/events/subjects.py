@@ -173,6 +173,12 @@ def dead_subject(consumer: str, subject: str) -> str:
     return f"dead.{consumer}.{subject}"
 
 
+def parse_dead_subject(subject: str) -> tuple[str, str]:
+    """The consumer and the message's own subject in a `dead.` subject."""
+    _, consumer, own = subject.split(".", 2)
+    return consumer, own
+
+
 def answer_subject(gateway: str, run_id: str) -> str:
     """Where the gateway `gateway` hears the end of a run it waits for; `ANY` run to subscribe."""
     return f"ans.{_token(gateway)}.{run_id}"

@@ -79,6 +79,7 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
             gateway = Gateway(
                 settings=settings,
                 broker=broker,
+                tables=tables,
                 log=log,
                 callers=callers,
                 directory=directory,

@@ -15,6 +15,7 @@ from prometheus_client import Gauge
 from libs.events.broker import Broker, Unavailable
 from libs.events.standing import Standing
 from libs.runtime.postgres import Database
+from services.gateway.health.findings import seconds_since
 from services.gateway.health.reading import Disk, Health, Projection, read_health
 
 _LOOK_SECONDS = 5.0
@@ -87,11 +88,6 @@ def forget() -> None:
         gauge.clear()
     for gauge in (_BEHIND, _BEHIND_SECONDS):
         gauge.clear()
-
-
-def seconds_since(moment: datetime | None, now: datetime) -> float:
-    """How long ago, 0 for None; clocks of two machines may differ."""
-    return 0.0 if moment is None else max(0.0, (now - moment).total_seconds())
 
 
 def _show_standing(standing: Standing, now: datetime) -> None:
