@@ -8,26 +8,24 @@ import base64
 import secrets
 from typing import Any
 
-import nkeys
+from libs.events.nkeys import new_user
 
 USERS = ("gateway", "auth", "executor", "notifier", "migrate", "operator")
 """NATS's users: the services, and a person who backs up and repairs."""
 
 _DATABASE = "headgate"
-_SEED_BYTES = 32
 
 
 def cluster_secrets(namespace: str, *, postgres_host: str = "") -> list[dict[str, Any]]:
     """Every Secret as Kubernetes takes it; with `postgres_host`, also that of the PostgreSQL of `overlays/dev`."""
-    pairs = {user: nkeys.from_seed(bytearray(_seed())) for user in USERS}
-    public = {f"NKEY_{user.upper()}": pair.public_key.decode() for user, pair in pairs.items()}
+    keys = {user: new_user() for user in USERS}
+    public = {f"NKEY_{user.upper()}": key.public for user, key in keys.items()}
     found = [
         _secret(namespace, "headgate-master", {"key": base64.b64encode(secrets.token_bytes(32)).decode()}),
         _secret(namespace, "headgate-admin", {"key": f"sk-{secrets.token_hex(24)}"}),
         _secret(namespace, "headgate-nats-users", public),
     ]
-    for user, pair in pairs.items():
-        found.append(_secret(namespace, f"headgate-nats-{user}", {"seed": bytes(pair.seed).decode()}))
+    found += [_secret(namespace, f"headgate-nats-{user}", {"seed": key.seed}) for user, key in keys.items()]
     if postgres_host:
         found.append(_secret(namespace, "headgate-postgres-app", _account(postgres_host)))
     return found
@@ -38,10 +36,6 @@ def _account(host: str) -> dict[str, str]:
     password = secrets.token_hex(24)
     uri = f"postgresql://{_DATABASE}:{password}@{host}:5432/{_DATABASE}"
     return {"username": _DATABASE, "password": password, "dbname": _DATABASE, "host": host, "uri": uri}
-
-
-def _seed() -> bytes:
-    return bytes(nkeys.encode_seed(secrets.token_bytes(_SEED_BYTES), nkeys.PREFIX_BYTE_USER))
 
 
 def _secret(namespace: str, name: str, data: dict[str, str]) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def _way_in(plan: Plan, key: AdminKey, first: Example | None) -> list[str]:
         f"  {curl}",
         "",
     ]
-    if "127." in plan.egress_allow:
-        lines.append(f"  Flows may call this machine: HEADGATE_EGRESS_ALLOW is {plan.egress_allow}.")
+    if plan.egress_allow:
+        lines.append(f"  Flows and webhooks may call private addresses: HEADGATE_EGRESS_ALLOW is {plan.egress_allow}.")
     lines.append("  Ctrl-C stops everything.")
     return [*lines, ""]

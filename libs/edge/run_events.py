@@ -11,6 +11,7 @@ from libs.edge.routes import Call, Reply, Route
 from libs.edge.streams import HEARTBEAT_SECONDS, EventStream, Streams
 from libs.events.follow import follow
 from libs.events.log import EventLog
+from libs.events.reads import Stored
 from libs.events.run_events import Append, decode_append, serve_append
 from libs.events.subjects import RunKey
 
@@ -45,39 +46,44 @@ class Reader(msgspec.Struct, frozen=True, kw_only=True):
 async def run_events(call: Call[ReadsRuns]) -> Reply | web.StreamResponse:
     """The events. 204 when a stream is resumed after the run's last event."""
     run = RunKey(call.caller.workspace, call.path("run_id"))
-    await readable_run(call, call.app.log, run)
+    first = await _first_readable(call, call.app.log, run)
     if "text/event-stream" not in call.request.headers.get("Accept", ""):
         # By number: a run that waited for a slot was requested twice with the same words.
         served = {e.seq: msgspec.Raw(e.body) for m in await call.app.log.read(run) for e in serve_append(m.payload)}
         return Reply(body=EventList(data=list(served.values())), headers={RUN_HEADER: run.run_id})
     after = _last_event_id(call.request)
-    end = await call.app.log.end(run)
+    end = await call.app.log.end(run) if after else None
     if end is not None and serve_append(end.payload)[-1].seq <= after:
         return Reply(status=204, headers={RUN_HEADER: run.run_id})
-    return await stream_run(call.request, call.app, run, after)
+    return await stream_run(call.request, call.app, run, after, first)
 
 
-async def stream_run(request: web.Request, app: ReadsRuns, run: RunKey, after: int) -> web.StreamResponse:
-    """The run's events after number `after`, as Server-Sent Events until its last."""
+async def stream_run(
+    request: web.Request, app: ReadsRuns, run: RunKey, after: int, first: Stored | None = None
+) -> web.StreamResponse:
+    """The run's events after number `after`, as Server-Sent Events until its last; `first` as `follow` takes it."""
     stream = EventStream(request, app.streams, {RUN_HEADER: run.run_id})
-    events = follow(app.log, run, after, HEARTBEAT_SECONDS, stream.ping)
+    events = follow(app.log, run, after, HEARTBEAT_SECONDS, stream.ping, first)
     async with aclosing(events):
         return await stream.send_all(events)
 
 
 async def readable_run(call: Call[ReadsRuns], log: EventLog, run: RunKey) -> Append:
     """The append that asked for the run, if the caller may see it. A key bound to deployments sees theirs only."""
+    return decode_append((await _first_readable(call, log, run)).payload)
+
+
+async def _first_readable(call: Call[ReadsRuns], log: EventLog, run: RunKey) -> Stored:
     rights = {"read", "execute", "admin"}.intersection(call.caller.permissions)
     if not rights:
         raise Problem("forbidden", "This key has neither the right `read` nor the right `execute`.")
     first = await log.first(run)
     if first is None:
         raise not_found("run")
-    append = decode_append(first.payload)
     bound = call.caller.deployment_ids
-    if bound and append.events[0].data.deployment_id not in bound:  # type: ignore[union-attr]  # run.requested
+    if bound and decode_append(first.payload).events[0].data.deployment_id not in bound:  # type: ignore[union-attr]  # run.requested
         raise Problem("forbidden", "This key is for another deployment.")
-    return append
+    return first
 
 
 def _last_event_id(request: web.Request) -> int:

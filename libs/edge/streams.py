@@ -20,6 +20,9 @@ _SEND_BUFFER_BYTES = 64 * 1024
 """What the kernel holds for one reader, about; left alone it grows to megabytes where nobody reads."""
 _RETRY_MS = 2000
 
+_SMALL_BYTES = 16 * 1024
+"""Far below what the transport lets pile up (64 KiB) before it makes a writer wait."""
+
 HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-cache, no-transform",
@@ -82,14 +85,18 @@ class EventStream:
 
     async def write(self, frame: bytes) -> None:
         """Send bytes, or wait until there is room for them; a reader that makes none in time is dropped."""
+        transport = self._request.transport
+        if transport is not None and len(frame) <= _SMALL_BYTES and not transport.get_write_buffer_size():
+            await self._response.write(frame)  # nothing waits, so this does not either: no timer is needed
+            return
         try:
             async with asyncio.timeout(self._streams.patience_seconds):
                 await self._response.write(frame)
         except TimeoutError:
             _dropped.inc()
             log.info("slow reader dropped", path=self._request.path)
-            if self._request.transport is not None:
-                self._request.transport.abort()
+            if transport is not None:
+                transport.abort()
             raise ConnectionResetError("the reader was too slow") from None
 
     async def send_all(self, events: AsyncIterator[Served]) -> web.StreamResponse:

@@ -9,6 +9,7 @@ import ssl
 
 import msgspec
 
+from libs.events.nkeys import UserKey, read_seed
 from libs.runtime.settings import Settings
 
 
@@ -22,20 +23,14 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     authorities: str = ""
     """PEM of who may have signed the server's certificate; with it the connection is encrypted, or there is none."""
 
-    def seed(self) -> str | None:
-        """The seed as the client takes it. ValueError where it is none of a user's."""
+    def key(self) -> UserKey | None:
+        """The user's key. ValueError where the seed is none of a user's."""
         if not self.nkey:
             return None
-        import nkeys  # here, for it takes a library of ciphers along that a laptop has no use for
-
         try:
-            kind, key = nkeys.decode_seed(bytearray(self.nkey.encode()))
-            whole = nkeys.encode_seed(bytes(key), kind).decode()
-        except (nkeys.NkeysError, ValueError):
-            kind, whole = None, ""
-        if kind != nkeys.PREFIX_BYTE_USER or whole != self.nkey:
-            raise ValueError("HEADGATE_NATS_NKEY must be the nkey seed of a user, `SU…`")
-        return self.nkey
+            return read_seed(self.nkey)
+        except ValueError as error:
+            raise ValueError("HEADGATE_NATS_NKEY must be the nkey seed of a user, `SU…`") from error
 
     def tls(self) -> ssl.SSLContext | None:
         """The context for connections that are encrypted. ValueError where the authorities are no certificates."""

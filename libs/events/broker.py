@@ -273,16 +273,17 @@ async def connect(urls: str, name: str, on_lost: Callable[[], None], access: Acc
         broker.reconnected()
 
     client = Client()
-    tls = access.tls()
+    key, tls = access.key(), access.tls()
     client._ps = parser = WireParser(client)
     client._transport = transport = WireTransport(parser, encrypted=tls is not None)
+    client._public_nkey = None if key is None else key.public
     inbox = f"{access.inboxes}.{name}.{secrets.token_hex(6)}"
     broker = Broker(client, parser, transport, inbox)
     await client.connect(
         urls.split(","),
         name=name,
         tls=tls,
-        nkeys_seed_str=access.seed(),
+        signature_cb=None if key is None else key.sign,
         max_reconnect_attempts=-1,
         reconnect_time_wait=0.2,  # type: ignore[arg-type]  # any number of seconds works
         connect_timeout=5,

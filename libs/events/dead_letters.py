@@ -9,7 +9,6 @@ from datetime import datetime
 import msgspec
 
 from libs.events.broker import Broker, Unavailable
-from libs.events.deliveries import decode_delivery
 from libs.events.subjects import DEAD_LETTERS, parse_dead_subject, parse_run_subject
 from libs.events.topology import ApiError, api
 from libs.events.wire import Heard
@@ -33,6 +32,13 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     payload: bytes
     workspace: str | None
     run_id: str | None
+
+
+class _About(msgspec.Struct, frozen=True):
+    """What the payloads of timers have in common that are about runs and deliveries."""
+
+    workspace: str | None = None
+    run_id: str | None = None
 
 
 class _Done(msgspec.Struct, frozen=True):
@@ -84,14 +90,14 @@ def _letter(message: Heard) -> DeadLetter:
 
 
 def _about(subject: str, payload: bytes) -> tuple[str | None, str | None]:
-    """Which run of which workspace a message is about, by its subject or as a delivery."""
+    """Which run of which workspace a message is about, by its subject or by what a timer says."""
     try:
         if subject.startswith("evt."):
             run, _ = parse_run_subject(subject)
             return run.workspace, run.run_id
         if subject.startswith("tmr."):
-            delivery = decode_delivery(payload)
-            return delivery.workspace, delivery.run_id or None
-    except (ValueError, msgspec.MsgspecError):
+            about = msgspec.json.decode(payload, type=_About)
+            return about.workspace or None, about.run_id or None
+    except (ValueError, msgspec.MsgspecError, RecursionError):
         pass  # another kind of timer, or what was no message of ours to begin with
     return None, None

@@ -7,6 +7,7 @@ ones are timers, which carry the delivery. What is stored here are the facts for
     dlv.<workspace>      `{"facts": [...]}` in stream DELIVERIES
 """
 
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -65,8 +66,6 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Which event of the run is told."""
     attempts: int = 0
     """Attempts that were made so far."""
-    waits: int = 0
-    """How often it found its target busy before its next attempt."""
     asked_for: int = 0
     """How often somebody asked for it again: attempts begin anew with each."""
     trace: str | None = None
@@ -82,14 +81,6 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
                 return "callback"
             case ToEmail():
                 return "email"
-
-
-class Queued(msgspec.Struct, frozen=True, kw_only=True, tag="delivery.queued", tag_field="type"):
-    """Its target is busy or slow; it waits for its turn, and no attempt was made."""
-
-    at: datetime
-    delivery: Delivery
-    next_at: datetime
 
 
 class Attempted(msgspec.Struct, frozen=True, kw_only=True, tag="delivery.attempted", tag_field="type"):
@@ -118,7 +109,7 @@ class Dropped(msgspec.Struct, frozen=True, kw_only=True, tag="delivery.dropped",
     reason: str
 
 
-Fact = Queued | Attempted | Dropped
+Fact = Attempted | Dropped
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,7 +119,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _decoder = msgspec.json.Decoder(Facts)
-_delivery_decoder = msgspec.json.Decoder(Delivery)
+_due_decoder: msgspec.json.Decoder[Delivery | list[Delivery]] = msgspec.json.Decoder(Delivery | list[Delivery])
 
 
 def delivery_id(workspace: str, target: Target, run_id: str, seq: int, event: str) -> str:
@@ -137,13 +128,28 @@ def delivery_id(workspace: str, target: Target, run_id: str, seq: int, event: st
 
 
 def encode_delivery(delivery: Delivery) -> bytes:
-    """A delivery as timers carry it."""
+    """A delivery as its own timer carries it."""
     return msgspec.json.encode(delivery)
 
 
-def decode_delivery(payload: bytes) -> Delivery:
-    """The delivery that a timer carries."""
-    return _delivery_decoder.decode(payload)
+def bundles(deliveries: Sequence[Delivery], max_bytes: int) -> Iterator[bytes]:
+    """Deliveries as timers carry them that are nobody's own, as many in each as fit."""
+    bundle: list[bytes] = []
+    size = 2
+    for encoded in map(msgspec.json.encode, deliveries):
+        if bundle and size + len(encoded) + 1 > max_bytes:
+            yield b"[" + b",".join(bundle) + b"]"
+            bundle, size = [], 2
+        bundle.append(encoded)
+        size += len(encoded) + 1
+    if bundle:
+        yield b"[" + b",".join(bundle) + b"]"
+
+
+def decode_due(payload: bytes) -> list[Delivery]:
+    """The deliveries that a timer carries: one, or a bundle."""
+    found = _due_decoder.decode(payload)
+    return found if isinstance(found, list) else [found]
 
 
 def decode_facts(payload: bytes) -> list[Fact]:

@@ -39,17 +39,19 @@ async def follow(
     after: int = 0,
     silence_seconds: float = SILENCE_SECONDS,
     on_silence: Callable[[], Awaitable[None]] | None = None,
+    first: Stored | None = None,
 ) -> AsyncGenerator[Served, None]:
     """The run's events with `seq` greater than `after`, each once and in order, until its last.
 
-    `on_silence` is called after each `silence_seconds` without an event. Raises UnknownRun when the run does not
+    `on_silence` is called after each `silence_seconds` without an event. `first` is the run's first message, for who
+    has it already: it never changes. Raises UnknownRun when the run does not
     exist. While the log cannot be reached, waits. Who leaves early closes the iterator (`contextlib.aclosing`), for it
     listens until then.
     """
     loop = asyncio.get_running_loop()
     subject = live_subject(shard_of(run.run_id, log.shards), run)
     async with log.live.listen(subject) as heard:
-        reader = _Reader(log, run, after)
+        reader = _Reader(log, run, after, first)
         look, quiet_since = _FIRST_LOOK_SECONDS, loop.time()
         events, has_more = await reader.catch_up()
         while True:
@@ -75,8 +77,9 @@ async def follow(
 class _Reader:
     """How far a follower has come: the last event's `seq`, and where in the stream it lies."""
 
-    def __init__(self, log: EventLog, run: RunKey, after: int) -> None:
+    def __init__(self, log: EventLog, run: RunKey, after: int, first: Stored | None) -> None:
         self._log = log
+        self._first = first
         self._run = run
         self._seq = after
         self._sequence = 0
@@ -116,6 +119,8 @@ class _Reader:
     async def _read(self) -> tuple[list[Stored], bool]:
         if self._sequence:
             return await self._log.part(self._run, self._sequence + 1, _PAGE_MESSAGES, _PAGE_BYTES)
+        if self._first is not None:
+            return [self._first], True
         first, end = await asyncio.gather(self._log.first(self._run), self._log.end(self._run))
         if first is None:
             raise UnknownRun

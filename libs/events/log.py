@@ -151,14 +151,18 @@ class EventLog:
     async def read(self, run: RunKey) -> list[Stored]:
         """All messages of the run, oldest first; empty when there is no such run.
 
-        Two exact reads, and a scan from the run's first message where it has more than those two.
+        Exact reads of its first and its last message, then of one between them, and a scan from the first on where
+        it has more than those: a scan looks at what the stream holds of others, and costs the more of them there are.
         """
         first, end = await asyncio.gather(self.first(run), self.end(run))
         if first is None:
             return []
         if end is not None and follows_directly(first, end):
             return [first, end]
-        messages = [first, *await self.scan(run, first.sequence + 1)]
+        between = await self._direct(run, Kind.PROGRESS)
+        messages = [message for message in (first, between, end) if message is not None]
+        if not all(map(follows_directly, messages, messages[1:])):
+            messages = [first, *await self.scan(run, first.sequence + 1)]
         return await self._up_to_date(run, messages) if self.broker.replicated else messages
 
     async def _up_to_date(self, run: RunKey, messages: list[Stored]) -> list[Stored]:

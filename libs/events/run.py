@@ -48,6 +48,8 @@ class NodeState(msgspec.Struct, kw_only=True):
     """Attempts that failed and were to be repeated."""
     started_at: datetime | None = None
     retry_at: datetime | None = None
+    until: datetime | None = None
+    """When a node that only waits will be through."""
     output: Any = None
     usage: Usage | None = None
     error: Fault | None = None
@@ -125,6 +127,7 @@ def evolve(state: RunState, event: RunEvent) -> None:
         case NodeStarted():
             node = state.nodes.setdefault(event.node, NodeState(status="started"))
             node.status, node.attempt, node.started_at = "started", event.data.attempt, event.at
+            node.until = event.data.until or None
         case NodeRetrying():
             node = state.nodes[event.node]
             node.status, node.retry_at, node.error = "retrying", event.data.retry_at, event.data.error

@@ -93,6 +93,8 @@ class RunStarted(Event, frozen=True, kw_only=True, tag="run.started"):
 
 class NodeStartedData(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     attempt: int = 1
+    until: datetime | msgspec.UnsetType = msgspec.UNSET
+    """When a node that only waits will be through."""
 
 
 class NodeStarted(NodeEvent, frozen=True, kw_only=True, tag="node.started"):

@@ -83,7 +83,7 @@ def compile_flow(flow: Flow) -> CompiledFlow:
 def _is_straight(compiled: CompiledFlow) -> bool:
     nodes = compiled.nodes.values()
     return not (
-        any(node.effects or node.ports for node in nodes)
+        any(node.effects or node.pauses or node.ports for node in nodes)
         or any(isinstance(node, ApiOutput) and node.delivers for node in nodes)
         or _reads(nodes, "secret")
         or compiled.uses_session

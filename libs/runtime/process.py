@@ -8,6 +8,7 @@ ready", and the context is left within `linger_seconds`, `drain_seconds` and a l
 import asyncio
 import gc
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -39,12 +40,19 @@ def run_service(name: str, serve: Service) -> None:
         sys.exit(str(error))
     configure_logs(settings.service, settings.instance, settings.log_level)
     describe_process(name)
+    _allow_files()
     gc.freeze()
     try:
         with tracing(settings.service, settings.instance, os.environ):
             uvloop.run(_live(settings, serve))
     finally:
         write_lines()
+
+
+def _allow_files() -> None:
+    """As many open files as this process may have: each stream is one, and many systems begin with 1,024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _live(settings: Settings, serve: Service) -> None:

@@ -13,6 +13,7 @@ from libs.events.log import EventLog
 from libs.events.preparation import prepared
 from libs.events.roll import answering
 from libs.events.subjects import CANCEL, Kind, kind_filter, stream_of
+from libs.events.timers import due_timers, keep_sweeping
 from libs.events.worker import Subscription, Worker
 from libs.runtime.health import Readiness
 from libs.runtime.listener import health_only
@@ -28,6 +29,7 @@ from libs.storage.secrets import SecretStore
 from services.executor.effects import Performer
 from services.executor.files import Files
 from services.executor.models import Models, providers
+from services.executor.resting import KIND
 from services.executor.runs import Runs
 from services.executor.search import Search
 
@@ -57,11 +59,13 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
         secrets = Secrets(SecretStore(tables, settings.master_secret))
         types = tuple(filter(None, settings.file_types.split(",")))
         files = Files(FileStore(tables), egress, max_bytes=settings.max_file_bytes, types=types)
-        runs = Runs(broker, log, Versions(broker), performer, secrets, files, settings.instance)
+        runs = Runs(broker, log, Versions(broker), performer, secrets, files, settings.instance, settings.lease_seconds)
         await broker.subscribe(CANCEL, runs.on_cancel)
         async with asyncio.TaskGroup() as group:
-            watching = group.create_task(runs.watch())
-            workers = [worker(broker, shard, settings, log.shards, runs) for shard in range(log.shards)]
+            due = due_timers(KIND, DURABLE, settings.lease_seconds)
+            minding = [group.create_task(runs.watch()), group.create_task(keep_sweeping(broker, due))]
+            workers = [requests_worker(broker, shard, settings, log.shards, runs) for shard in range(log.shards)]
+            workers.append(due_worker(broker, due, settings, log.shards, runs))
             for each in workers:
                 group.create_task(each.run(stopping, settings.drain_seconds))
             readiness.require("consumers", lambda: all(w.pull is not None for w in workers))
@@ -69,10 +73,11 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
                 yield
             finally:
                 stopping.set()
-                watching.cancel()
+                for task in minding:
+                    task.cancel()
 
 
-def worker(broker: Broker, shard: int, settings: Settings, shards: int, runs: Runs) -> Worker:
+def requests_worker(broker: Broker, shard: int, settings: Settings, shards: int, runs: Runs) -> Worker:
     """The worker of one event stream; streams share the executor's room evenly."""
     subscription = Subscription(
         stream=stream_of(shard),
@@ -86,4 +91,15 @@ def worker(broker: Broker, shard: int, settings: Settings, shards: int, runs: Ru
         return room - found.busy
 
     found = Worker(broker, subscription, runs.on_run_requested, free, runs.on_poison)
+    return found
+
+
+def due_worker(broker: Broker, due: Subscription, settings: Settings, shards: int, runs: Runs) -> Worker:
+    """The worker of the runs whose wait is over; it has as much room as a stream, beside them."""
+    room = max(1, settings.concurrency // shards)
+
+    def free() -> int:
+        return room - found.busy
+
+    found = Worker(broker, due, runs.on_run_due, free, runs.on_due_poison)
     return found

@@ -13,6 +13,7 @@ from libs.events.run import RunState, evolve
 from libs.events.run_events import TERMINAL, Append, Audience, RunEvent
 from libs.events.subjects import Kind, RunKey
 from services.executor.masking import Mask
+from services.executor.watching import Watch
 
 
 def utc_now() -> datetime:
@@ -32,6 +33,7 @@ class Journal:
         executor: str,
         trace: str | None,
         mask: Mask,
+        watch: Watch | None = None,
     ) -> None:
         self.state = state
         self.mask = mask
@@ -41,7 +43,8 @@ class Journal:
         self._run = run
         self._sequence = sequence
         self._executor = executor
-        self.trace = trace
+        self._watch = watch
+        self._trace = trace
         self._pending: list[RunEvent] = []
         self._stored_seq = state.seq
         self._appending: asyncio.Task[None] | None = None
@@ -58,6 +61,8 @@ class Journal:
         for event in map(self.mask.event, events):
             evolve(self.state, event)
             self._pending.append(event)
+            if self._watch is not None:
+                self._watch.saw(event)
 
     async def flush(self) -> None:
         """Return when everything said so far is on the log. Conflict when the run is not ours any more.
@@ -80,7 +85,7 @@ class Journal:
         events, self._pending = self._pending, []
         kind = Kind.ENDED if _type(events[-1]) in TERMINAL else Kind.PROGRESS
         audience = self.audience if kind is Kind.ENDED else None
-        append = Append(by=self._executor, events=events, trace=self.trace, audience=audience)
+        append = Append(by=self._executor, events=events, trace=self._trace, audience=audience)
         self._sequence = await self._log.append(self._run, kind, append, after=self._sequence, patience_seconds=60.0)
         self._stored_seq = events[-1].seq
         self._appending = None

@@ -6,6 +6,7 @@ from libs.flows.nodes import NODE_TYPES
 from libs.runtime.durations import Durations
 
 ACTIVE = Gauge("headgate_runs_active", "Runs that this executor holds now.")
+PUT_DOWN = Counter("headgate_runs_put_down_total", "Times that a run which waits was put down.")
 RUN_WAIT_SECONDS = Durations(
     "headgate_run_wait_seconds", "From a run's being stored to an executor's taking it, first deliveries only."
 ).at()

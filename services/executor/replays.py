@@ -4,7 +4,7 @@ from libs.events.log import EventLog
 from libs.events.run import RunState, fold
 from libs.events.subjects import RunKey
 from libs.flows import CompiledFlow, Settled
-from services.executor.execution import settled_of
+from services.executor.standing import settled_of
 
 
 async def taken_over(log: EventLog, run: RunKey, flow: CompiledFlow, state: RunState) -> dict[str, Settled]:

@@ -1,8 +1,8 @@
-"""Takes runs that were requested and sees each to its end, whoever began it.
+"""Takes runs that were requested, or whose wait is over, and sees each to its end, whoever began it.
 
-On the first delivery a run is new; on any other somebody may have worked on it, so it is folded from the log. That the
-log refuses an append means that the run ended (cancelled, for instance) or that another executor has it: either way it
-is left alone.
+On the first delivery of its request a run is new; at any other time somebody may have worked on it, so it is folded
+from the log. That the log refuses an append means that the run ended (cancelled, for instance) or that another
+executor has it: either way it is left alone.
 """
 
 import asyncio
@@ -14,30 +14,30 @@ import structlog
 from libs.catalog.versions import UnknownVersion, Versions
 from libs.events.broker import Broker, Msg, Unavailable
 from libs.events.log import Conflict, EventLog
-from libs.events.metrics import ENDED
 from libs.events.pull import Delivery
-from libs.events.run import RunState, begin, close, fold, requested_audience
-from libs.events.run_events import Append, Fault, RunEnd, RunRequested, decode_append, encode_event
-from libs.events.subjects import Kind, RunKey, answer_subject, parse_run_subject
+from libs.events.run import RunState, begin
+from libs.events.run_events import Append, Fault, RunRequested, decode_append
+from libs.events.subjects import Kind, RunKey, parse_run_subject
 from libs.events.worker import Superseded
 from libs.flows import CompiledFlow, apply_tweaks, compile_flow
 from libs.runtime.failures import Failure, Retryable, Terminal
-from libs.runtime.lines import tell_often
 from libs.runtime.tracing import begin as begin_span
-from libs.runtime.tracing import trace_id
 from libs.storage import Away
 from libs.storage.secret_values import Secrets
 from services.executor.effects import Performer
-from services.executor.execution import Execution, facts_of
+from services.executor.endings import Endings
+from services.executor.execution import Execution, late_fault
 from services.executor.files import Files
 from services.executor.journal import Journal, utc_now
 from services.executor.masking import Mask
 from services.executor.memory import Memory
-from services.executor.metrics import ACTIVE, RUN_SECONDS, RUN_WAIT_SECONDS
+from services.executor.metrics import ACTIVE, PUT_DOWN, RUN_WAIT_SECONDS
 from services.executor.replays import taken_over
 from services.executor.resources import Resources
-from services.executor.spans import RunSpans
+from services.executor.resting import Guard, PutDown, put_down, read_wake
+from services.executor.standing import facts_of, read_run
 from services.executor.straight import Carried, carry
+from services.executor.watching import Watch
 
 _LOOK_SECONDS = 5.0
 _PATIENCE_SECONDS = 60.0
@@ -59,6 +59,7 @@ class Runs:
         secrets: Secrets,
         files: Files,
         executor: str,
+        lease_seconds: float,
     ) -> None:
         self._broker = broker
         self._log = event_log
@@ -67,65 +68,86 @@ class Runs:
         self._secrets = secrets
         self._files = files
         self._executor = executor
+        self._lease_seconds = lease_seconds
+        self._endings = Endings(broker, event_log, executor)
         self._working: dict[str, tuple[RunKey, asyncio.Task[object]]] = {}
         self._cancelled: set[str] = set()
 
     async def on_run_requested(self, delivery: Delivery) -> None:
-        """Bring the run to its end. Superseded when somebody else does.
+        """Bring the run to its end, or to where it waits. Superseded when somebody else does.
 
         A run that needs what is in PostgreSQL while that is away is handed back, and comes again within a minute
         or so; others are not kept waiting for it.
         """
-        try:
-            await self._carry(delivery)
-        except Away as away:
-            raise Retryable(away.code, away.message, after=_AWAY_BASE_SECONDS ** (delivery.attempt - 1)) from None
-
-    async def _carry(self, delivery: Delivery) -> None:
         run, _ = parse_run_subject(delivery.subject)
         append = decode_append(delivery.payload)
         state, sequence = await self._state(run, append, delivery)
-        if state.end is None:
-            flow = await self._flow(run, state)
-            span = begin_span("run", append.trace, "CONSUMER")
-            if delivery.attempt == 1 and (span is None or not span.recorded):
-                carried = carry(flow, state, self._executor, append.trace, utc_now)
-                if carried is not None and self._log.fits(carried.payload):
-                    await self._store(run, state, sequence, carried, append)
-                    return
-            spans = RunSpans(span, run.run_id)
-            try:
-                if not await self._carry_at_length(run, flow, state, sequence, append.trace, spans):
-                    return
-            finally:
-                spans.end(state, delivery.attempt)
+        await self._carry(run, append, state, sequence, delivery.attempt)
+
+    async def on_run_due(self, delivery: Delivery) -> None:
+        """Go on with a run whose wait is over, or end one whose time is."""
+        wake = read_wake(delivery.payload)
+        if wake.over:
+            await self._end_late(wake.run)
+            return
+        first, state, sequence = await read_run(self._log, wake.run)
+        await self._carry(wake.run, first, state, sequence, delivery.attempt)
+
+    async def _carry(self, run: RunKey, append: Append, state: RunState, sequence: int, attempt: int) -> None:
+        try:
+            if state.end is None and not await self._carry_on(run, append, state, sequence, attempt):
+                return
+        except Away as away:
+            raise Retryable(away.code, away.message, after=_AWAY_BASE_SECONDS ** (attempt - 1)) from None
         if state.end is not None:
-            await self._answer(append.reply, state.end)
+            await self._endings.answer(append.reply, state.end)
+
+    async def _carry_on(self, run: RunKey, append: Append, state: RunState, sequence: int, attempt: int) -> bool:
+        """Whether this process brought the run to its end, which `state` then has."""
+        flow = await self._flow(run, state)
+        span = begin_span("run", append.trace, "CONSUMER")
+        if state.started_at is None and attempt == 1 and (span is None or not span.recorded):
+            carried = carry(flow, state, self._executor, append.trace, utc_now)
+            if carried is not None and self._log.fits(carried.payload):
+                return await self._work(run, self._store(run, state, sequence, carried, append.trace))
+        watch = Watch(flow, span, append.trace)
+        try:
+            return await self._carry_at_length(run, flow, state, sequence, watch)
+        finally:
+            watch.end(state, attempt)
 
     async def _carry_at_length(
-        self, run: RunKey, flow: CompiledFlow, state: RunState, sequence: int, trace: str | None, spans: RunSpans
+        self, run: RunKey, flow: CompiledFlow, state: RunState, sequence: int, watch: Watch
     ) -> bool:
         secrets = await self._secrets.read(run.workspace, flow.secrets)
         mask = Mask(secrets.values())
-        journal = Journal(self._log, run, state, sequence, self._executor, spans.traceparent or trace, mask)
+        journal = Journal(self._log, run, state, sequence, self._executor, watch.trace, mask, watch)
         resources = Resources(run, facts_of(state), secrets, self._files)
         memory = Memory(self._broker, run, flow, state)
         earlier = await taken_over(self._log, run, flow, state)
-        execution = Execution(flow, journal, self._performer, self._executor, resources, memory, earlier, spans)
-        return await self._work(run, self._at_length(execution, journal))
+        guard = Guard(self._broker, run, self._lease_seconds)
+        execution = Execution(flow, journal, self._performer, self._executor, resources, memory, earlier, guard)
+        return await self._work(run, self._at_length(run, execution, journal, watch.trace))
+
+    async def _end_late(self, run: RunKey) -> None:
+        """End a run whose time is over. Whoever works on it does the same, and one of the two is first."""
+        first, state, sequence = await read_run(self._log, run)
+        if state.end is None:
+            flow = await self._flow(run, state)
+            await self._endings.end(run, first, state, sequence, late_fault(flow), flow)
 
     async def on_poison(self, delivery: Delivery, failure: Failure) -> None:
         """End a run that nobody can carry through: accepted runs have an end."""
-        run, _ = parse_run_subject(delivery.subject)
-        messages = await self._log.read(run)
-        state = fold([message.payload for message in messages])
+        await self._give_up(parse_run_subject(delivery.subject)[0], failure)
+
+    async def on_due_poison(self, delivery: Delivery, failure: Failure) -> None:
+        """The same for a run that was put down."""
+        await self._give_up(read_wake(delivery.payload).run, failure)
+
+    async def _give_up(self, run: RunKey, failure: Failure) -> None:
+        first, state, sequence = await read_run(self._log, run)
         fault = Fault(code="node_failed", message=f"the run could not be carried out: {failure.message}")
-        events = close(state, state.nodes, fault, utc_now())
-        if events:
-            trace = decode_append(delivery.payload).trace
-            append = Append(by=self._executor, events=events, trace=trace, audience=requested_audience(state.requested))
-            await self._log.append(run, Kind.ENDED, append, after=messages[-1].sequence)
-            ENDED["failed"].inc()
+        await self._endings.end(run, first, state, sequence, fault)
 
     async def on_cancel(self, message: Msg) -> None:
         """Somebody cancelled a run: stop, if it is here. The log has its end already."""
@@ -148,24 +170,28 @@ class Runs:
             self._cancelled.add(run_id)
             working[1].cancel()
 
-    async def _store(self, run: RunKey, state: RunState, sequence: int, carried: Carried, asked: Append) -> None:
-        append = self._log.append_encoded(
+    async def _store(self, run: RunKey, state: RunState, sequence: int, carried: Carried, trace: str | None) -> bool:
+        await self._log.append_encoded(
             run, Kind.ENDED, carried.payload, after=sequence, patience_seconds=_PATIENCE_SECONDS
         )
         state.end = carried.end
-        if await self._work(run, append):
-            self._ended(state, asked.trace)
-            await self._answer(asked.reply, carried.end)
+        self._endings.count(state, trace)
+        return True
 
-    async def _at_length(self, execution: Execution, journal: Journal) -> None:
+    async def _at_length(self, run: RunKey, execution: Execution, journal: Journal, trace: str | None) -> bool:
         try:
             await execution.run()
-            self._ended(journal.state, journal.trace)
+        except PutDown as resting:
+            await put_down(self._broker, run, resting.until)
+            PUT_DOWN.inc()
+            return False
         finally:
             await journal.close()
+        self._endings.count(journal.state, trace)
+        return True
 
-    async def _work(self, run: RunKey, carrying: Coroutine[None, None, object]) -> bool:
-        """Whether the end that this process appended is the run's: whoever else ended it has told those who wait."""
+    async def _work(self, run: RunKey, carrying: Coroutine[None, None, bool]) -> bool:
+        """Whether this process brought the run to its end: whoever else ended it has told those who wait."""
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("runs are worked on in tasks")
@@ -176,8 +202,7 @@ class Runs:
         self._working[run.run_id] = (run, task)
         try:
             with ACTIVE.track_inprogress():
-                await carrying
-            return True
+                return await carrying
         except Conflict as conflict:
             if parse_run_subject(conflict.last.subject)[1] is not Kind.ENDED:
                 raise Superseded from None
@@ -200,9 +225,9 @@ class Runs:
         if delivery.attempt == 1:
             RUN_WAIT_SECONDS.observe(max(0.0, time.time() - delivery.stored_ns / 1e9))
             return begin(requested), delivery.sequence
-        messages = await self._log.read(run)
-        log.info("run resumed", run_id=run.run_id, attempt=delivery.attempt, messages=len(messages))
-        return fold([message.payload for message in messages]), messages[-1].sequence
+        log.info("run resumed", run_id=run.run_id, attempt=delivery.attempt)
+        _, state, sequence = await read_run(self._log, run)
+        return state, sequence
 
     async def _flow(self, run: RunKey, state: RunState) -> CompiledFlow:
         requested = state.requested
@@ -211,28 +236,3 @@ class Runs:
         except UnknownVersion:
             raise Terminal("node_failed", "the flow version does not exist") from None
         return compile_flow(apply_tweaks(flow.flow, requested.tweaks)) if requested.tweaks else flow
-
-    def _ended(self, state: RunState, trace: str | None) -> None:
-        if state.end is None:
-            return
-        outcome = str(type(state.end).__struct_config__.tag).removeprefix("run.")
-        ENDED[outcome].inc()
-        RUN_SECONDS.observe(state.end.data.duration_seconds)
-        tell_often(
-            "run ended",
-            {
-                "run_id": state.run_id,
-                "flow_id": state.requested.flow_id,
-                "outcome": outcome,
-                "duration_seconds": state.end.data.duration_seconds,
-                **({"trace_id": trace_id(trace)} if trace else {}),
-            },
-        )
-
-    async def _answer(self, gateway: str | None, end: RunEnd) -> None:
-        if gateway is None:
-            return
-        try:
-            await self._broker.publish(answer_subject(gateway, end.run_id), encode_event(end))
-        except Unavailable:
-            log.info("answer not sent", run_id=end.run_id)

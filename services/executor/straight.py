@@ -32,8 +32,8 @@ from libs.events.run_events import (
 )
 from libs.flows import AnyNode, CompiledFlow, Scope
 from libs.flows.nodes.api_output import ApiOutput
-from services.executor.execution import facts_of
 from services.executor.metrics import NODE_SECONDS
+from services.executor.standing import facts_of
 
 _STARTED = NodeStartedData()
 _UNUSED = Usage()

@@ -65,7 +65,7 @@ class Backfill:
         except Untold:
             return
         told = [(_delivery(wish, webhook, requested.data, event), story_of(requested, event)) for event in wanted]
-        await self._deliverer.take_all((delivery, story) for delivery, story in told if delivery is not None)
+        await self._deliverer.take([(delivery, story) for delivery, story in told if delivery is not None])
 
 
 def _within(wish: Wish, event: RunEvent) -> bool:

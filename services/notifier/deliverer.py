@@ -7,7 +7,7 @@ after it, so that it is made again if this process dies, and its outcome puts th
 
 import asyncio
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -15,23 +15,22 @@ import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
 from libs.events.broker import Broker
-from libs.events.deliveries import KIND, Attempted, Delivery, Dropped, Queued, encode_delivery
+from libs.events.deliveries import KIND, Attempted, Delivery, Dropped, bundles, encode_delivery
 from libs.events.deliveries import Channel as ChannelName
 from libs.events.log import EventLog
-from libs.events.timers import cancel_timer, set_timer
+from libs.events.timers import MAX_PAYLOAD_BYTES, cancel_timer, set_timer
 from libs.runtime.ids import new_id
 from libs.runtime.tracing import Attributes, span
 from services.notifier.alarm import Alarm
 from services.notifier.channels import Channel, Outcome, Story
 from services.notifier.endpoints import TEST, Endpoints
-from services.notifier.lanes import Lane, Lanes
+from services.notifier.lanes import Lane, Lanes, Probes
 from services.notifier.recorder import Recorder
 from services.notifier.retries import next_attempt
 from services.notifier.stories import Untold, read_story
 
 _GUARD_AFTER_SECONDS = 0.5
 _MAX_UNDER_WAY = 4096
-_BUSY_SECONDS = 5.0
 
 _outcomes = Counter("headgate_deliveries_total", "Attempts at deliveries that ended.", ["channel", "outcome"])
 _seconds = Histogram(
@@ -82,31 +81,23 @@ class Deliverer:
         self._guard_seconds = guard_seconds
         self._recorder = Recorder(broker)
         self._lanes = Lanes()
+        self._probes = Probes()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def take(self, delivery: Delivery, story: Story | None = None) -> None:
-        """Make an attempt, or see that one is made later; returns when whichever it is lies in the log.
+    async def take(self, told: Sequence[tuple[Delivery, Story | None]]) -> None:
+        """Make attempts, or see that they are made later; returns when whichever it is lies in the log.
 
-        Without a `story` it is read. Unavailable when the log cannot be reached: the delivery then comes again.
+        Those whose receivers are well go first. A delivery without a story has it read. Unavailable when the log cannot
+        be reached: the deliveries then come again.
         """
-        closed = self._endpoints.closed(delivery)
-        if closed is not None:
-            await self._drop(delivery, closed)
-            return
-        channel = self._channels[delivery.channel]
-        lane = self._lanes.get(f"{delivery.channel} {channel.lane(delivery)}")
-        if len(self._tasks) >= _MAX_UNDER_WAY:
-            await self._put_off(delivery, _BUSY_SECONDS * (1 + random.random()))
-        elif await lane.enter():
-            await self._guard(self._begin(channel, lane, delivery, story))
-        else:
-            await self._put_off(delivery, lane.turn(asyncio.get_running_loop().time()))
-
-    async def take_all(self, told: Iterable[tuple[Delivery, Story]]) -> None:
-        """Take several side by side. Raises what one of them raised, after all are through."""
-        taken = await asyncio.gather(*[self.take(*each) for each in told], return_exceptions=True)
-        for failure in taken:
-            if failure is not None:
+        open_ones = [each for each in told if not self._endpoints.closed(each[0])]
+        gone = [delivery for delivery, _ in told if self._endpoints.closed(delivery)]
+        begun, waiting, refused = self._sort(open_ones)
+        entered = await asyncio.gather(*begun, *waiting, *map(self._drop, gone), return_exceptions=True)
+        late = [delivery for delivery in entered if isinstance(delivery, Delivery)]
+        await self._put_off([*refused, *late])
+        for failure in entered:
+            if isinstance(failure, BaseException):
                 raise failure
 
     async def close(self, seconds: float) -> None:
@@ -115,6 +106,33 @@ class Deliverer:
             await asyncio.wait(self._tasks, timeout=seconds)
         for task in self._tasks:
             task.cancel()
+
+    def _lane(self, delivery: Delivery) -> Lane:
+        return self._lanes.get(f"{delivery.channel} {self._channels[delivery.channel].lane(delivery)}")
+
+    def _sort(
+        self, told: Sequence[tuple[Delivery, Story | None]]
+    ) -> tuple[list[Awaitable[Delivery | None]], list[Awaitable[Delivery | None]], list[Delivery]]:
+        """Attempts at receivers that are well, attempts at those in trouble, and what those have no place for."""
+        well: list[Awaitable[Delivery | None]] = []
+        troubled: list[Awaitable[Delivery | None]] = []
+        refused: list[Delivery] = []
+        for delivery, story in told:
+            channel, lane = self._channels[delivery.channel], self._lane(delivery)
+            if not lane.in_trouble:
+                well.append(self._enter(channel, lane, delivery, story))
+            elif lane.may_probe and self._probes.take(asyncio.get_running_loop().time()):
+                troubled.append(self._enter(channel, lane, delivery, story))
+            else:
+                refused.append(delivery)
+        return well, troubled, refused
+
+    async def _enter(self, channel: Channel, lane: Lane, delivery: Delivery, story: Story | None) -> Delivery | None:
+        """One attempt, waited for as long as it is not late; the delivery itself where there is no place for it."""
+        if len(self._tasks) >= _MAX_UNDER_WAY or not await lane.enter():
+            return delivery
+        await self._guard(self._begin(channel, lane, delivery, story))
+        return None
 
     def _begin(
         self, channel: Channel, lane: Lane, delivery: Delivery, story: Story | None
@@ -179,7 +197,7 @@ class Deliverer:
     async def _settle(self, attempt: Attempt, outcome: Outcome, elapsed: float) -> None:
         """Set the next timer, or remove the one that stands; then record what came of the attempt."""
         now, before = datetime.now(UTC), attempt.delivery
-        delivery = msgspec.structs.replace(before, attempts=before.attempts + 1, waits=0)
+        delivery = msgspec.structs.replace(before, attempts=before.attempts + 1)
         next_at = next_attempt(self._schedule, delivery.attempts, outcome, now, random.random())
         if delivery.event == TEST:
             next_at = None
@@ -210,15 +228,18 @@ class Deliverer:
         _outcomes.labels(delivery.channel, _outcome(outcome, next_at)).inc()
         _seconds.labels(delivery.channel).observe(elapsed)
 
-    async def _put_off(self, delivery: Delivery, seconds: float) -> None:
-        """Have it come again when there may be room; of this people hear once."""
-        now = datetime.now(UTC)
-        next_at = now + timedelta(seconds=seconds)
-        await self._set_timer(msgspec.structs.replace(delivery, waits=delivery.waits + 1), next_at)
-        if not delivery.waits:
-            await self._recorder.record(delivery.workspace, Queued(at=now, delivery=delivery, next_at=next_at))
+    async def _put_off(self, deliveries: Sequence[Delivery]) -> None:
+        """Have them come again when there may be room, many by one timer: at the turn of the last."""
+        if not deliveries:
+            return
+        now = asyncio.get_running_loop().time()
+        turn = max(self._lane(each).turn(now) for each in deliveries)
+        at = datetime.now(UTC) + timedelta(seconds=turn)
+        for bundle in bundles(deliveries, MAX_PAYLOAD_BYTES):
+            await set_timer(self._broker, KIND, new_id("bdl"), at, bundle)
 
-    async def _drop(self, delivery: Delivery, reason: str) -> None:
+    async def _drop(self, delivery: Delivery) -> None:
+        reason = self._endpoints.closed(delivery) or ""
         fact = Dropped(at=datetime.now(UTC), delivery=delivery, reason=reason)
         await self._recorder.record(delivery.workspace, fact)
 

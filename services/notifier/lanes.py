@@ -2,8 +2,9 @@
 
 Like a TCP connection, a lane begins with one attempt at a time, takes more while they go well, and halves what it
 takes when one fails or is slow. A place in a lane that keeps up is waited for. Who finds none in another is told when
-its turn will be by the lane's own speed, and comes back then from a timer, not from memory: a receiver that hangs holds
-one attempt, and nobody's queue.
+its turn will be by the lane's own speed, and comes back then from a timer, not from memory. A lane in trouble takes one
+attempt now and then, less often the longer the trouble lasts, until one goes well: a receiver that hangs or fails holds
+nobody's queue and costs next to nothing.
 """
 
 import asyncio
@@ -18,6 +19,13 @@ _PATIENCE_SECONDS = 0.25
 _PATIENCE_WITH_FAST_SECONDS = 5.0
 _WEIGHT = 0.2
 """Of the newest latency in the moving average."""
+
+_FIRST_PROBE_SECONDS = 0.25
+_MAX_PROBE_SECONDS = 5.0
+"""How long a lane in trouble takes no attempt after one that failed: at first, doubled with each, and at most."""
+
+_PROBES_PER_SECOND = 200.0
+_PROBES_AT_ONCE = 100.0
 
 _MIN_TURN_SECONDS = 1.0
 _MAX_TURN_SECONDS = 3600.0
@@ -34,6 +42,18 @@ class Lane:
         self._waiting: deque[asyncio.Future[bool]] = deque()
         self._last_turn = 0.0
         self._troubled_since: float | None = None
+        self._failures = 0
+        self._closed_until = 0.0
+
+    @property
+    def in_trouble(self) -> bool:
+        """Whether its last attempt failed, or takes long: who comes here waits for nothing."""
+        return self._troubled_since is not None
+
+    @property
+    def may_probe(self) -> bool:
+        """Whether a lane in trouble takes an attempt now."""
+        return not self.under_way and asyncio.get_running_loop().time() >= self._closed_until
 
     @property
     def idle(self) -> bool:
@@ -42,11 +62,11 @@ class Lane:
 
     async def enter(self) -> bool:
         """Take a place, or False: there is none, and none will soon be. Who entered leaves."""
+        if self.in_trouble and not self.may_probe:
+            return False
         if self._free():
             self.under_way += 1
             return True
-        if self._troubled_since is not None:
-            return False
         place: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append(place)
         try:
@@ -63,15 +83,15 @@ class Lane:
     def late(self) -> None:
         """An attempt under way takes long: nobody need wait for it."""
         self._trouble(is_in_it=True)
-        while self._waiting:
-            place = self._waiting.popleft()
-            if not place.done():
-                place.set_result(False)
 
     def leave(self, seconds: float, *, well: bool) -> None:
         """Give the place back after an attempt of `seconds`."""
         self._latency += _WEIGHT * (seconds - self._latency)
         failed = not well or seconds > _SLOW_SECONDS
+        self._failures = self._failures + 1 if failed else 0
+        if failed:
+            pause = min(_FIRST_PROBE_SECONDS * 2.0 ** min(self._failures - 1, 16), _MAX_PROBE_SECONDS)
+            self._closed_until = asyncio.get_running_loop().time() + pause
         self._trouble(is_in_it=failed)
         self.window = max(1.0, self.window / 2) if failed else min(self.window + 1.0, _MAX_WINDOW)
         self._pass_on()
@@ -92,8 +112,13 @@ class Lane:
     def _trouble(self, *, is_in_it: bool) -> None:
         if not is_in_it:
             self._troubled_since = None
-        elif self._troubled_since is None:
+            return
+        if not self.in_trouble:
             self._troubled_since = asyncio.get_running_loop().time()
+        while self._waiting:
+            place = self._waiting.popleft()
+            if not place.done():
+                place.set_result(False)
 
     @property
     def _fast(self) -> bool:
@@ -129,3 +154,20 @@ class Lanes:
             else:
                 self._lanes.move_to_end(oldest)
         return lane
+
+
+class Probes:
+    """How many attempts at receivers in trouble begin, all together: what they cost is taken from the others."""
+
+    def __init__(self) -> None:
+        self._left = float(_PROBES_AT_ONCE)
+        self._at = 0.0
+
+    def take(self, now: float) -> bool:
+        """Whether one more may begin."""
+        self._left = min(_PROBES_AT_ONCE, self._left + (now - self._at) * _PROBES_PER_SECOND)
+        self._at = now
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True

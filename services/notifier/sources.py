@@ -15,7 +15,7 @@ import structlog
 
 from libs.events.backfills import KIND as BACKFILL
 from libs.events.broker import Broker
-from libs.events.deliveries import KIND, decode_delivery
+from libs.events.deliveries import KIND, decode_due
 from libs.events.log import EventLog
 from libs.events.pull import Delivery as Message
 from libs.events.reads import ask_leader
@@ -77,11 +77,11 @@ class Sources:
         told = deliveries_of(run.workspace, run.run_id, requested.data, decode_append(payload), shelf)
         filled_in = [await filled(self._log, t.delivery) if t.templated else t.delivery for t in told]
         stories = [story_of(requested, each.event) for each in told]
-        await self._deliverer.take_all(zip(filled_in, stories, strict=True))
+        await self._deliverer.take(list(zip(filled_in, stories, strict=True)))
 
     async def on_due(self, message: Message) -> None:
-        """Take a delivery up again."""
-        await self._deliverer.take(decode_delivery(message.payload))
+        """Take deliveries up again."""
+        await self._deliverer.take([(delivery, None) for delivery in decode_due(message.payload)])
 
 
 @asynccontextmanager

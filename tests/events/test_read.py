@@ -39,6 +39,32 @@ async def test_a_run_of_two_appends_is_read_without_a_scan(log: EventLog, run: R
     assert sorted(reads) == [f"{prefix}.{log.subject(run, kind)}" for kind in (Kind.ENDED, Kind.REQUESTED)]
 
 
+@pytest.mark.parametrize("ended", [False, True])
+async def test_a_run_of_one_append_more_is_read_without_a_scan(
+    log: EventLog, run: RunKey, broker: Broker, ended: bool
+) -> None:
+    first = await log.append(run, Kind.REQUESTED, requested(run), after=0)
+    second = await log.append(run, Kind.PROGRESS, said(run, 2, 3), after=first)
+    if ended:
+        await log.append(run, Kind.ENDED, completed(run, 4), after=second)
+    scans: list[str] = []
+    witnessed = asyncio.Event()
+
+    async def see(message: Msg) -> None:
+        if message.data == b"witness":
+            witnessed.set()
+        else:
+            scans.append(message.subject)
+
+    await broker.subscribe(f"$JS.API.DIRECT.GET.{log.stream(run)}", see)
+
+    assert seqs(events_of(await log.read(run))) == ([1, 2, 3, 4] if ended else [1, 2, 3])
+
+    await broker.publish(f"$JS.API.DIRECT.GET.{log.stream(run)}", b"witness")
+    await witnessed.wait()
+    assert scans == []
+
+
 async def test_a_run_that_goes_on_is_read_up_to_its_last_append(log: EventLog, run: RunKey) -> None:
     after = await log.append(run, Kind.REQUESTED, requested(run), after=0)
     assert seqs(events_of(await log.read(run))) == [1]

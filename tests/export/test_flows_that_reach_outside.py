@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,16 @@ async def test_a_node_and_a_run_take_no_longer_than_they_may(target: Target, tmp
     assert (await by_file(tmp_path, doc, "{}")).said == "node call: node_timeout: the node took longer than 0.2 s\n"
     doc = {**_called({"url": f"{target.url}/slow"}), "settings": {"timeout_seconds": 0.3}}
     assert (await by_file(tmp_path, doc, "{}")).said == "run_timeout: the run took longer than 0.3 s\n"
+
+
+async def test_a_file_waits_as_long_as_it_is_told_and_no_longer_than_it_may(tmp_path: Path) -> None:
+    doc = chain(node("in", "api_input"), node("wait", "delay", {"seconds": "{{ in.n }}"}, timeout_seconds=0.5))
+    began = time.monotonic()
+    assert (await by_file(tmp_path, doc, '{"n": 0.3}')).output == {}
+    assert time.monotonic() - began >= 0.3
+    late = await by_file(tmp_path, doc, '{"n": 60}')
+    assert late.said == "node wait: node_timeout: the node took longer than 0.5 s\n"
+    assert "seconds must be a number" in (await by_file(tmp_path, doc, '{"n": -1}')).said
 
 
 async def test_nodes_that_reach_outside_run_beside_each_other(target: Target, tmp_path: Path) -> None:

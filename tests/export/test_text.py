@@ -35,9 +35,10 @@ _EVERYTHING = document(
         node("m", "prompt", {"model": "openai/m", "prompt": "x"}),
         node("h", "http_request", {"url": "http://{{ in.host }}/{{ in.x }}"}),
         node("w", "web_scraper", {"url": "https://example.com/"}),
+        node("d", "delay", {"seconds": "{{ in.x }}"}),
         node("o", "api_output", {"value": ["{{ m }}", "{{ c.port }}"]}),
     ],
-    [edge("in", each) for each in "trcmehw"] + [edge("m", "o"), edge("c", "o", "p")],
+    [edge("in", each) for each in "trcmehwd"] + [edge("m", "o"), edge("c", "o", "p")],
     name="Everything",
 )  # fmt: skip
 _DOCUMENTS: dict[str, dict[str, Any]] = {

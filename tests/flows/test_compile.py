@@ -64,6 +64,7 @@ def test_the_catalogue_has_every_type_with_a_schema_that_accepts_its_config() ->
         "http_request": {"url": "https://h.test"},
         "web_scraper": {"url": "https://h.test"},
         "retriever": {"collection": "docs", "query": "x"},
+        "delay": {"seconds": 5},
         "api_output": {"value": 1},
     }
     listed = {each["type"]: each for each in node_types()}

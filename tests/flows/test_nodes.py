@@ -7,7 +7,7 @@ import pytest
 from libs.flows import HttpAnswer, HttpCall, ModelAnswer, ModelCall, Scope
 from libs.flows.nodes.api_output import Deliveries, Email
 from libs.runtime.failures import Retryable, Terminal
-from tests.flows.documents import scope, scope_with, single
+from tests.flows.documents import chain, faults_of, node, scope, scope_with, single
 
 RUN = {"run": "run"}
 
@@ -250,3 +250,26 @@ def test_an_address_that_is_none_fails_without_being_repeated(url: str, value: s
     with pytest.raises(Terminal) as caught:
         first(request(url=url), scope_with(given={"v": value}))
     assert not value or value not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("seconds", "given", "pause"),
+    [(0, {}, 0.0), (2.5, {}, 2.5), ("{{ run.input.n }}", {"n": 3}, 3.0), ("{{ run.input.n }}0", {"n": "6"}, 60.0)],
+)
+def test_delay_says_how_long_it_waits_and_then_gives_nothing(seconds: Any, given: dict[str, Any], pause: float) -> None:
+    node = single("delay", {"seconds": seconds})
+    assert node.pause(scope_with(given=given)) == pause
+    assert node.evaluate(scope_with(given=given)) == {}
+
+
+@pytest.mark.parametrize("value", [None, -1, True, "soon", "", "nan", "inf", 604_801, [], {}, 10**400])
+def test_a_delay_of_what_is_no_time_fails_without_being_repeated(value: Any) -> None:
+    node = single("delay", {"seconds": "{{ run.input.n }}"})
+    with pytest.raises(Terminal, match="seconds must be a number"):
+        node.pause(scope_with(given={"n": value}))
+
+
+@pytest.mark.parametrize("seconds", [-1, "soon", "", None, True, 604_801, "-1", "{{ nowhere.n }}", "{{ x"])
+def test_a_delay_that_can_only_fail_is_refused(seconds: Any) -> None:
+    doc = chain(node("in", "api_input"), node("wait", "delay", {"seconds": seconds}))
+    assert list(faults_of(doc)) == ["/nodes/1/config/seconds"]

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import aiohttp
-import nats
+import nats.errors
 import pytest
 from nats.aio.client import Client
 
@@ -89,7 +89,7 @@ async def test_no_service_does_what_its_user_may_not(running: Running) -> None:
 
 def violations(running: Running) -> list[str]:
     """What the servers refused: whose user it was, and what it would have said or heard."""
-    users = {pair.public: user for user, pair in keys(running).items()}
+    users = users_by_key(running)
     found = set()
     for server in running.servers:
         for line in server.log.read_text().splitlines():
@@ -107,18 +107,10 @@ def test_nothing_is_written_but_where_a_volume_is(running: Running) -> None:
         assert "Traceback" not in told, told
 
 
-class KeyPair:
-    def __init__(self, seed: str) -> None:
-        import nkeys
-
-        self.seed = seed
-        self.public = nkeys.from_seed(bytearray(seed.encode())).public_key.decode()
-
-
-def keys(running: Running) -> dict[str, KeyPair]:
-    prefix = "headgate-nats-"
-    secrets = running.cluster.secrets.items()
-    return {name.removeprefix(prefix): KeyPair(each["seed"].decode()) for name, each in secrets if "seed" in each}
+def users_by_key(running: Running) -> dict[str, str]:
+    """Whose public key it is."""
+    public = running.cluster.secrets["headgate-nats-users"]
+    return {key.decode(): name.removeprefix("NKEY_").lower() for name, key in public.items()}
 
 
 FORBIDDEN = {
@@ -171,10 +163,12 @@ async def connected(running: Running, access: Access, told: list[str]) -> AsyncI
     async def failed(error: Exception) -> None:
         told.append(str(error))
 
-    client = await nats.connect(
+    client, key = Client(), access.key()
+    client._public_nkey = None if key is None else key.public
+    await client.connect(
         running.cluster.nats_urls.split(","),
         tls=access.tls(),
-        nkeys_seed_str=access.seed(),
+        signature_cb=None if key is None else key.sign,
         inbox_prefix=access.inboxes.encode(),
         error_cb=failed,
         allow_reconnect=False,

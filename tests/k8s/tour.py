@@ -75,6 +75,9 @@ async def tour(visitor: Visitor, notifier: str, quick: str, slow: str) -> None:
         for part in (_stored(visitor), _limited(visitor), _keys(visitor), _webhooks(visitor, quick)):
             group.create_task(part)
     await visitor.call("GET", "/v1/audit/events?format=ndjson")
+    await visitor.call("GET", "/v1/operations/dead-letters")
+    status = await visitor.call("GET", "/v1/operations/status")
+    assert {each["service"] for each in status["services"]} == {"gateway", "auth", "executor", "notifier"}
     await visitor.call("GET", "/v1/usage?group_by=deployment")
     await visitor.call("GET", f"/v1/runs?deployment_id={quick}")
 
@@ -87,6 +90,8 @@ async def _runs(visitor: Visitor, quick: str, slow: str) -> None:
     cancelled = await visitor.run(slow, mode="async", expect=202)
     await visitor.call("POST", f"/v1/runs/{cancelled['id']}/cancel", expect=202)
     assert (await visitor.ended(cancelled["id"]))["status"] == "cancelled"
+    delay = {"id": "wait", "type": "delay", "config": {"seconds": 1.2}}
+    assert (await visitor.run(await visitor.deploy(chain(delay))))["output"] == {}
     cached = await visitor.deploy(chain(template("say", "{{ in.text }}"), output("{{ say.text }}")), cache_seconds=60)
     assert (await visitor.run(cached))["id"]
     await visitor.run(cached)

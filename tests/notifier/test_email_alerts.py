@@ -9,7 +9,7 @@ from typing import cast
 import msgspec
 import pytest
 
-from libs.events.deliveries import Delivery, ToCallback, ToEmail, ToWebhook, decode_delivery, encode_delivery
+from libs.events.deliveries import Delivery, ToCallback, ToEmail, ToWebhook, decode_due, encode_delivery
 from libs.runtime.mail_addresses import Sender
 from services.notifier.alerts import ALERT, Alerts, alert_delivery
 from services.notifier.channels.email import EmailChannel
@@ -38,7 +38,7 @@ def test_an_alert_is_a_delivery_to_the_operators() -> None:
 def test_the_mail_is_made_of_the_delivery_alone() -> None:
     alert = disabled(Alerts(OPERATORS))
     assert alert is not None
-    mail = EMAIL.compose(decode_delivery(encode_delivery(alert)), None)
+    mail = EMAIL.compose(decode_due(encode_delivery(alert))[0], None)
     message = cast(EmailMessage, message_from_bytes(mail, policy=default))
     assert message["To"] == "ops@example.test, night@example.test"
     assert message["Subject"] == "Headgate: webhook wh_1 was disabled: it failed for five days: 503"

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from services.notifier.lanes import Lane, Lanes
+from services.notifier.lanes import Lane, Lanes, Probes
 
 
 async def entered(lane: Lane, count: int) -> None:
@@ -37,10 +37,11 @@ async def test_a_lane_begins_with_one_and_takes_more_while_it_goes_well() -> Non
 async def test_a_failure_and_slowness_halve_it_down_to_one(seconds: float, well: bool) -> None:
     lane = Lane()
     lane.window = 16
+    await entered(lane, 5)
     for window in (8, 4, 2, 1, 1):
-        await entered(lane, 1)
         leave(lane, 1, seconds, well=well)
         assert lane.window == window
+        assert not await lane.enter()
 
 
 async def test_who_finds_no_place_waits_a_moment_for_one() -> None:
@@ -66,6 +67,42 @@ async def test_nobody_waits_for_a_lane_in_trouble() -> None:
     assert await lane.enter(), "it was late and not lost"
 
 
+async def test_those_that_wait_are_sent_away_when_trouble_begins() -> None:
+    lane = Lane()
+    await entered(lane, 1)
+    waiting = asyncio.create_task(lane.enter())
+    await asyncio.sleep(0)
+    leave(lane, 1, well=False)
+    assert not await waiting
+    assert lane.under_way == 0
+
+
+async def test_a_lane_in_trouble_is_tried_now_and_then_and_ever_less() -> None:
+    lane = Lane()
+    loop = asyncio.get_running_loop()
+    pauses = []
+    for _ in range(3):
+        await entered(lane, 1)
+        assert not lane.may_probe
+        leave(lane, 1, well=False)
+        failed = loop.time()
+        async with asyncio.timeout(5):
+            while not lane.may_probe:  # noqa: ASYNC110  # time sets no event
+                await asyncio.sleep(0.005)
+        pauses.append(loop.time() - failed)
+    assert pauses == pytest.approx([0.25, 0.5, 1.0], abs=0.2)
+    await entered(lane, 1)
+    leave(lane, 1)
+    assert not lane.in_trouble
+
+
+def test_probes_are_few_whatever_waits() -> None:
+    probes = Probes()
+    begun = [probes.take(1000.0) for _ in range(500)]
+    assert begun.count(True) == 100
+    assert [probes.take(1000.1) for _ in range(500)].count(True) == 20
+
+
 async def test_a_waiter_that_is_cancelled_takes_no_place_along() -> None:
     lane = Lane()
     await entered(lane, 1)
@@ -80,9 +117,9 @@ async def test_a_waiter_that_is_cancelled_takes_no_place_along() -> None:
 async def in_trouble(seconds: float) -> tuple[Lane, float]:
     """A lane whose attempts take ten seconds and fail; and the time at which that has been so for `seconds`."""
     lane = Lane()
-    for _ in range(60):
-        await entered(lane, 1)
-        leave(lane, 1, 10.0, well=False)
+    lane.window = 64
+    await entered(lane, 60)
+    leave(lane, 60, 10.0, well=False)
     return lane, asyncio.get_running_loop().time() + seconds
 
 

@@ -18,14 +18,16 @@ from libs.runtime.postgres import Database
 from libs.storage.collections import Collections
 from libs.storage.files import FileStore
 from services.executor.effects import Performer
-from services.executor.execution import Execution, facts_of
+from services.executor.execution import Execution
 from services.executor.files import Files
 from services.executor.journal import Journal, utc_now
 from services.executor.masking import Mask
 from services.executor.memory import Memory
 from services.executor.models import Models
 from services.executor.resources import Resources
+from services.executor.resting import Guard
 from services.executor.search import Search
+from services.executor.standing import facts_of
 from services.executor.straight import carry
 from tests.export.flows import PURE
 from tests.flows.documents import chain, document, edge, node
@@ -73,7 +75,7 @@ async def at_length(log: EventLog, performer: Performer, flow: CompiledFlow, ask
     files = Files(FileStore(Database()), performer._egress, max_bytes=1, types=())
     resources = Resources(run, facts_of(state), {}, files)
     memory = Memory(log.broker, run, flow, state)
-    await Execution(flow, journal, performer, EXECUTOR, resources, memory, {}).run()
+    await Execution(flow, journal, performer, EXECUTOR, resources, memory, {}, Guard(log.broker, run, 10.0)).run()
     end = await log.end(run)
     assert end is not None
     return end.payload
@@ -150,6 +152,7 @@ def test_a_run_with_a_past_is_left_to_the_long_way(run: RunKey, more: dict[str, 
         node("hi", "prompt", {"model": "echo/x", "prompt": "{{ in.name }}"}),
         node("hi", "template", {"text": "{{ secret.token }}"}),
         node("hi", "template", {"text": "{{ session.id }}"}),
+        node("hi", "delay", {"seconds": 0}),
         node("hi", "condition", {"cases": [{"port": "a", "when": "in.name"}]}),
         node("hi", "api_output", {"value": "x", "callback_url": "https://example.org/{{ in.name }}"}),
     ],

@@ -74,14 +74,13 @@ def _node(node: AnyNode, function: str, flow: CompiledFlow) -> Expression:
         "chooses": bool(node.ports),
         "gives_output": isinstance(node, ApiOutput),
         "goes_on": node.on_error == "continue",
-        "outside": node.effects,
+        "outside": node.effects or node.pauses,
     }
     entry |= {flag: True for flag, is_set in flags.items() if is_set}
-    if node.effects:
-        if node.retry.max_attempts > 1:
-            entry |= {"attempts": node.retry.max_attempts, "backoff_seconds": node.retry.backoff_seconds}
-        if node.timeout_seconds is not None:
-            entry["timeout_seconds"] = node.timeout_seconds
+    if node.effects and node.retry.max_attempts > 1:
+        entry |= {"attempts": node.retry.max_attempts, "backoff_seconds": node.retry.backoff_seconds}
+    if (node.effects or node.pauses) and node.timeout_seconds is not None:
+        entry["timeout_seconds"] = node.timeout_seconds
     return Members((("run", Name(function)), *((key, data(value)) for key, value in entry.items())))
 
 
@@ -89,7 +88,7 @@ def _run(flow: CompiledFlow) -> str:
     given = "read_input(FIELDS, given)"
     if flow.files:
         given = f"read_files(FIELDS, {given})"
-    if any(node.effects for node in flow.nodes.values()):
+    if any(node.effects or node.pauses for node in flow.nodes.values()):
         output = f"side_by_side(NODES, {given}, timeout_seconds={flow.flow.settings.timeout_seconds!r})"
     else:
         output = f"in_order(NODES, {given})"

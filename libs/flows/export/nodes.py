@@ -13,6 +13,7 @@ from libs.flows.nodes import AnyNode
 from libs.flows.nodes.api_input import ApiInput
 from libs.flows.nodes.api_output import ApiOutput
 from libs.flows.nodes.condition import Condition
+from libs.flows.nodes.delay import Delay
 from libs.flows.nodes.http_request import HttpRequest
 from libs.flows.nodes.prompt import Prompt
 from libs.flows.nodes.retriever import Retriever
@@ -69,6 +70,8 @@ def output_code(node: AnyNode, flow: CompiledFlow, secrets: Mapping[str, str]) -
             return Call(function="scrape", arguments=(_SCOPE, url_code(node.config.url, secrets)), named=named)
         case ApiOutput():
             return value_code(node.config.value, secrets)
+        case Delay():
+            return Call(function="pause", arguments=(_SCOPE, value_code(node.config.seconds, secrets)))
         case Retriever():
             detail = f"node `{node.id}` searches a collection, which a file does not take along"
             raise Terminal("invalid_input", f"this flow cannot be exported as a Python file: {detail}")

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, get_args
 from libs.flows.nodes.api_input import ApiInput
 from libs.flows.nodes.api_output import ApiOutput
 from libs.flows.nodes.condition import Condition
+from libs.flows.nodes.delay import Delay
 from libs.flows.nodes.http_request import HttpRequest
 from libs.flows.nodes.node import Node
 from libs.flows.nodes.prompt import Prompt
@@ -25,6 +26,7 @@ AnyNode: TypeAlias = (
     | HttpRequest
     | WebScraper
     | Retriever
+    | Delay
     | ApiOutput
 )  # fmt: skip
 

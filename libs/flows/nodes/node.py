@@ -2,7 +2,8 @@
 
 A node type is one file: a `Config` Struct whose docstring and field descriptions are its documentation, and a
 `Node` Struct with its tag and behaviour. Pure nodes define `evaluate(scope)`, which returns the output. Nodes with
-`effects` define `steps(scope)`, a generator that yields effects, is sent the answers and returns the output.
+`effects` define `steps(scope)`, a generator that yields effects, is sent the answers and returns the output. Nodes
+that `pauses` say how long by `pause(scope)`, once, and are evaluated when that time is over.
 """
 
 from functools import cached_property
@@ -61,6 +62,8 @@ class Node(
     """The shape of the output, in words for people."""
     effects: ClassVar[bool] = False
     """Whether it reaches outside; then its start and end are on the log before anything follows."""
+    pauses: ClassVar[bool] = False
+    """Whether it lets time pass before it gives its output; the run may be put down meanwhile."""
     processing: ClassVar[bool] = True
     """Whether it does more than take in or give out; a deployable flow has one such node."""
     guarded: ClassVar[frozenset[str]] = frozenset()
@@ -98,6 +101,10 @@ class Node(
 
     def evaluate(self, scope: Scope) -> Any:
         """The output of a node without effects; raises `Terminal` "node_failed"."""
+        raise NotImplementedError
+
+    def pause(self, scope: Scope) -> float:
+        """The seconds that a node which pauses waits, from its start; raises `Terminal` "node_failed"."""
         raise NotImplementedError
 
     def steps(self, scope: Scope) -> Steps:

@@ -100,7 +100,7 @@ async def _failed_again(call: Call[Gateway], webhook_id: str, since: datetime, u
 
 
 async def _send_again(call: Call[Gateway], delivery: Delivery) -> None:
-    again = msgspec.structs.replace(delivery, attempts=0, waits=0, asked_for=delivery.asked_for + 1)
+    again = msgspec.structs.replace(delivery, attempts=0, asked_for=delivery.asked_for + 1)
     await due_now(call.app.broker, KIND, again.id, encode_delivery(again))
 
 

@@ -21,7 +21,7 @@ from services.gateway.targets import WebhookUrl, check_target
 ROTATION = timedelta(days=1)
 """How long the secret before signs too."""
 
-_MAX_WEBHOOKS = 1000
+_MAX_WEBHOOKS = 2000
 
 Events = Annotated[
     tuple[WebhookEvent, ...], msgspec.Meta(min_length=1, max_length=4, description="What it is told of.")

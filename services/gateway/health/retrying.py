@@ -52,15 +52,18 @@ async def retry(call: Call[Gateway], letter: DeadLetter) -> str | None:
 
 
 async def _as_run(call: Call[Gateway], letter: DeadLetter) -> str:
-    append = decode_append(letter.payload)
-    requested = append.events[0] if append.events else None
-    if not isinstance(requested, RunRequested) or letter.workspace is None:
-        raise Problem("conflict", "This was no request for a run.")
+    """A run that was requested, or that was to go on after it had waited."""
+    if letter.workspace is None or letter.run_id is None:
+        raise Problem("conflict", "This is about no run.")
+    earlier = RunKey(letter.workspace, letter.run_id)
+    first = await call.app.log.first(earlier)
+    requested = decode_append(first.payload).events[0] if first is not None else None
+    if not isinstance(requested, RunRequested):
+        raise Problem("conflict", "There is no such run in the log.")
     deployment = call.app.directory.deployment(letter.workspace, requested.data.deployment_id)
     if deployment is None:
         raise Problem("conflict", "The run's deployment does not exist any more.")
     limits = call.app.directory.limits_of(deployment)
-    earlier = RunKey(letter.workspace, requested.run_id)
     run = RunKey(letter.workspace, derived_id("run", letter.workspace, requested.run_id, "retry", str(letter.sequence)))
     data = msgspec.structs.replace(requested.data, mode="async", replay=await _replay(call.app, earlier, requested))
     again = RunRequested(seq=1, run_id=run.run_id, at=datetime.now(UTC), data=data)

@@ -9,7 +9,7 @@ import msgspec
 
 from libs.edge.problems import Problem
 from libs.events.broker import Broker
-from libs.events.deliveries import Channel, Delivery, decode_delivery
+from libs.events.deliveries import Channel, Delivery, decode_due
 from libs.events.subjects import DELIVERIES
 from libs.runtime.postgres import Database
 from libs.runtime.sql import read_queries
@@ -112,7 +112,7 @@ class DeliveryTable:
     async def recall(self, workspace: str, delivery_id: str) -> Delivery | None:
         """A delivery as the log has it, to be sent again."""
         rows = await self._fetch("get_delivery", workspace, delivery_id)
-        return decode_delivery(rows[0]["delivery"].encode()) if rows else None
+        return decode_due(rows[0]["delivery"].encode())[0] if rows else None
 
     async def _fetch(self, name: str, *arguments: object) -> "list[asyncpg.Record]":
         pool = self._database.pool

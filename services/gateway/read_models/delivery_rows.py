@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from libs.events.deliveries import Attempted, Delivery, Dropped, Fact, Queued, ToCallback, ToEmail, ToWebhook
+from libs.events.deliveries import Attempted, Delivery, Dropped, Fact, ToCallback, ToEmail, ToWebhook
 from libs.events.deliveries import decode_facts as facts_in
 from libs.events.pull import Delivery as Message
 from libs.events.subjects import DELIVERIES
@@ -80,8 +80,6 @@ def row_of(fact: Fact) -> DeliveryRow:
     delivery = fact.delivery
     next_at: datetime | None
     match fact:
-        case Queued():
-            status, next_at, last_status, error = "pending", fact.next_at, None, None
         case Attempted():
             ended = "delivered" if fact.outcome == "delivered" else "failed"
             status = ended if fact.next_at is None else "pending"

@@ -18,6 +18,7 @@ from libs.flows.export.runtime.fields import read_input
 from libs.flows.export.runtime.files import read_files
 from libs.flows.export.runtime.in_order import in_order
 from libs.flows.export.runtime.models import Provider, ask_model
+from libs.flows.export.runtime.pausing import pause
 from libs.flows.export.runtime.prices import priced
 from libs.flows.export.runtime.requests import host_part, http_request
 from libs.flows.export.runtime.scope import Scope
@@ -57,6 +58,7 @@ __all__ = [
     "lower",
     "main",
     "omit",
+    "pause",
     "priced",
     "re",
     "read",

@@ -1,0 +1,101 @@
+"""The ends of runs: told to who waits, counted, and made where the flow itself does not come to one."""
+
+import structlog
+
+from libs.events.broker import Broker, Unavailable
+from libs.events.log import Conflict, EventLog
+from libs.events.metrics import ENDED
+from libs.events.run import RunState, close, evolve, requested_audience
+from libs.events.run_events import Append, Audience, Fault, RunEnd, encode_event
+from libs.events.subjects import Kind, RunKey, answer_subject
+from libs.flows import AnyNode, CompiledFlow, Scope
+from libs.runtime.failures import Retryable
+from libs.runtime.lines import tell_often
+from libs.runtime.tracing import trace_id
+from services.executor.audience import audience_of
+from services.executor.journal import utc_now
+from services.executor.metrics import RUN_SECONDS
+from services.executor.standing import facts_of, settled_of
+
+log = structlog.get_logger()
+
+
+class Endings:
+    """The ends that this executor makes or brings about."""
+
+    def __init__(self, broker: Broker, event_log: EventLog, executor: str) -> None:
+        self._broker = broker
+        self._log = event_log
+        self._executor = executor
+
+    async def end(
+        self,
+        run: RunKey,
+        first: Append,
+        state: RunState,
+        sequence: int,
+        fault: Fault,
+        flow: CompiledFlow | None = None,
+    ) -> None:
+        """End a run from outside its flow, with what the log says of it; nothing when it has an end.
+
+        Retryable when it moves on meanwhile.
+        """
+        events = close(state, [n.id for n in flow.flow.nodes] if flow else state.nodes, fault, utc_now())
+        if not events:
+            return
+        audience = _audience(flow, state) if flow else requested_audience(state.requested)
+        append = Append(by=self._executor, events=events, trace=first.trace, audience=audience)
+        try:
+            await self._log.append(run, Kind.ENDED, append, after=sequence)
+        except Conflict:
+            raise Retryable("conflict", "the run has moved on", after=0.2) from None
+        for event in events:
+            evolve(state, event)
+        self.count(state, first.trace)
+        if state.end is not None:
+            await self.answer(first.reply, state.end)
+
+    def count(self, state: RunState, trace: str | None) -> None:
+        """Count and log an end."""
+        if state.end is None:
+            return
+        outcome = str(type(state.end).__struct_config__.tag).removeprefix("run.")
+        ENDED[outcome].inc()
+        RUN_SECONDS.observe(state.end.data.duration_seconds)
+        tell_often(
+            "run ended",
+            {
+                "run_id": state.run_id,
+                "flow_id": state.requested.flow_id,
+                "outcome": outcome,
+                "duration_seconds": state.end.data.duration_seconds,
+                **({"trace_id": trace_id(trace)} if trace else {}),
+            },
+        )
+
+    async def answer(self, gateway: str | None, end: RunEnd) -> None:
+        """Tell the gateway that waits for it, if one does."""
+        if gateway is None:
+            return
+        try:
+            await self._broker.publish(answer_subject(gateway, end.run_id), encode_event(end))
+        except Unavailable:
+            log.info("answer not sent", run_id=end.run_id)
+
+
+def _audience(flow: CompiledFlow, state: RunState) -> Audience | None:
+    """As far as the log alone tells whom; what a secret or a session would have to say is passed over."""
+    outputs = {node_id: ended.output for node_id, ended in settled_of(flow, state).items()}
+
+    def scope(node: AnyNode) -> Scope:
+        return Scope(
+            outputs=outputs,
+            run=facts_of(state),
+            session={"id": state.requested.session_id, "turns": []},
+            secrets={},
+            idempotency_key=f"{state.run_id}:{node.id}",
+            now=utc_now(),
+        )
+
+    return audience_of(state.requested, flow.nodes.values(), scope)
