@@ -1,7 +1,7 @@
 # Every habit of this repository, one target each; `make help` lists them.
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help install run test lint types contracts format bench chaos simulate lock clean
+.PHONY: help install run test lint types contracts format bench chaos simulate monitoring lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -51,6 +51,9 @@ chaos: $(VENV)/.development ## Break the stack from outside, count what is lost 
 
 simulate: $(VENV)/.development ## Live through 10,000 seeded bad days (SEED=7: that one again; SEEDS=500: fewer)
 	@$(PYTHON) -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+
+monitoring: $(VENV)/.development ## Make the dashboards and the operator's alert rules anew
+	@$(PYTHON) -m monitoring
 
 lock: ## Resolve the dependencies anew and write both lock files
 	@$(find_python); "$$python" -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install --quiet uv

@@ -4,11 +4,13 @@ import sys
 
 import typer
 
-from cli.commands import flows, keys, runs
+from cli.commands import dead_letters, flows, keys, runs
 from cli.commands.audit import audit
 from cli.commands.cluster_secrets import cluster_secrets
 from cli.commands.deploy import deploy
+from cli.commands.doctor import doctor
 from cli.commands.migrate import migrate
+from cli.commands.status import status
 from cli.commands.up import up
 from cli.commands.usage import usage
 from cli.failures import CommandError
@@ -19,10 +21,24 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (up, deploy, runs.run, runs.runs, runs.events, runs.cancel, usage, audit, migrate, cluster_secrets):
+for command in (
+    up,
+    status,
+    doctor,
+    deploy,
+    runs.run,
+    runs.runs,
+    runs.events,
+    runs.cancel,
+    usage,
+    audit,
+    migrate,
+    cluster_secrets,
+):
     app.command()(command)
 app.add_typer(flows.app, name="flows")
 app.add_typer(keys.app, name="keys")
+app.add_typer(dead_letters.app, name="dead-letters")
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ _STATUS_STYLES = {
     "failed": "red",
     "cancelled": "yellow",
 }
+_STATE_STYLES = {"good": "green", "odd": "yellow", "warning": "yellow", "wrong": "red", "critical": "bold red"}
 
 
 def print_json(value: object) -> None:
@@ -55,6 +56,15 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, emp
     for row in rows:
         table.add_row(*(_styled(_text(cell)) for cell in row))
     console.print(table)
+
+
+def print_judgements(judgements: Sequence[tuple[str, str, str]]) -> None:
+    """A line for each: how it is (`good`, `odd`, `warning`, `wrong`, `critical`), what, and below it what to do."""
+    console = Console(highlight=False, soft_wrap=True)
+    for state, what, do in judgements:
+        console.print(f"[{_STATE_STYLES.get(state, '')}]{state:<8}[/]  {escape(what)}")
+        if do:
+            console.print(f"          [dim]{escape(do)}[/]")
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:

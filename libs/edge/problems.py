@@ -90,6 +90,11 @@ class Problem(Exception):
         if code == "unauthorized":
             self.headers.setdefault("WWW-Authenticate", 'Bearer realm="headgate"')
 
+    @property
+    def reason(self) -> str:
+        """What it is counted as: its code, or `run_failed` where a dialect has an error for a run that failed."""
+        return self.code
+
 
 def not_found(what: str) -> Problem:
     """The same answer for what does not exist and for what is another workspace's."""

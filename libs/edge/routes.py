@@ -6,6 +6,7 @@ happens here once: the request's id, the caller, the right, the body, the errors
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from time import perf_counter
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -14,12 +15,14 @@ from aiohttp import web
 
 from libs.edge.bodies import decode, read_body
 from libs.edge.callers import Callers, Refusal
+from libs.edge.metrics import Meter, failed, unrouted
 from libs.edge.problems import Problem, ProblemBody, render
 from libs.edge.queries import read_query
 from libs.events.auth_calls import Actor, Principal, allows
 from libs.events.managed import Limits, Permission
 from libs.runtime.failures import Retryable, Terminal
 from libs.runtime.ids import is_token, new_id
+from libs.runtime.tracing import Span, begin
 
 log = structlog.get_logger()
 
@@ -27,6 +30,7 @@ App = TypeVar("App", covariant=True)
 
 _ID = "request_id"
 _CALLER = "caller"
+_SPAN = "span"
 _HOST = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:%\[\]-]*")
 _TRACE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -61,9 +65,12 @@ class Call(msgspec.Struct, Generic[App], frozen=True, kw_only=True):
 
     @property
     def trace(self) -> str | None:
-        """The trace that the request belongs to (W3C Trace Context, `traceparent`); None without a valid one."""
-        given = self.request.headers.get("traceparent", "")
-        return given if _TRACE.fullmatch(given) else None
+        """The trace that the request belongs to (W3C Trace Context, `traceparent`); None without a valid one.
+
+        Where traces are on it is this request's own span, below the caller's.
+        """
+        span: Span | None = self.request.get(_SPAN)
+        return _given_trace(self.request) if span is None else span.traceparent
 
     def act_for(self, caller: Principal) -> None:
         """Say on whose behalf a call without a key is answered, for the headers of its answer."""
@@ -142,13 +149,29 @@ def add_headers(
 
 def serve(edge: Edge, route: Route) -> web.RouteDef:
     """The route for aiohttp."""
+    meter = Meter(route.method, route.path, route.handler)
+    title = f"{route.method} {route.path}"
 
     async def handle(request: web.Request) -> web.StreamResponse:
         response: web.StreamResponse
+        began = perf_counter()
+        span = begin(title, _given_trace(request), "SERVER")
+        if span is not None:
+            request[_SPAN] = span
         try:
             response = await answer(request)
         except Exception as error:  # noqa: BLE001  # every failure has an answer in the route's own words
-            response = route.errors(as_problem(error, request), request[_ID])
+            problem = as_problem(error, request)
+            failed(problem)
+            response = route.errors(problem, request[_ID])
+        except BaseException:
+            if span is not None:  # the caller left, or this process does
+                span.fail("cancelled")
+                span.end()
+            raise
+        meter.answered(response, perf_counter() - began)
+        if span is not None:
+            _end_span(span, route, request, response)
         return response
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -191,6 +214,26 @@ async def _body(edge: Edge, route: Route, request: web.Request) -> Any:
     return decode(await read_body(request, edge.max_body_bytes), route.body)
 
 
+def _given_trace(request: web.Request) -> str | None:
+    given = request.headers.get("traceparent", "")
+    return given if _TRACE.fullmatch(given) else None
+
+
+def _end_span(span: Span, route: Route, request: web.Request, response: web.StreamResponse) -> None:
+    """By the semantic conventions for HTTP servers: a 4xx is the caller's failure, not this span's."""
+    told: dict[str, str | int] = {
+        "http.request.method": route.method,
+        "http.route": route.path,
+        "http.response.status_code": response.status,
+        "headgate.request.id": request[_ID],
+    }
+    run_id = response.headers.get("Headgate-Run-Id")
+    span.set(told | {"headgate.run.id": run_id} if run_id else told)
+    if response.status >= 500:
+        span.fail(str(response.status))
+    span.end()
+
+
 async def _promise_nothing(_: web.Request) -> None:
     """Answers no `Expect` before the caller and the body's size are known: `read_body` asks for the body."""
 
@@ -216,7 +259,9 @@ async def problems(
             raise Problem("invalid_input", "The Host header is not a host.")
         response = await handler(request)
     except Exception as error:  # noqa: BLE001  # the outermost layer: every failure has an answer
-        response = render(as_problem(error, request), request_id)
+        problem = as_problem(error, request)
+        unrouted(problem)
+        response = render(problem, request_id)
     if not response.prepared:
         response.headers["X-Request-Id"] = request_id
         if _is_lost(request):

@@ -20,6 +20,7 @@ from nats.aio.msg import Msg as Msg
 from nats.aio.subscription import Subscription
 
 from libs.events.access import ANYBODY, Access
+from libs.events.metrics import CONNECTED, RECONNECTS
 from libs.events.transport import WireTransport
 from libs.events.wire import Heard, Listener, WireParser, encode_headers, encode_message
 from libs.runtime.failures import Retryable
@@ -262,9 +263,12 @@ async def connect(urls: str, name: str, on_lost: Callable[[], None], access: Acc
             log.error("a message could not be handled", exc_info=error)
 
     async def disconnected() -> None:
+        CONNECTED.set(0)
         broker.disconnected()
 
     async def reconnected() -> None:
+        CONNECTED.set(1)
+        RECONNECTS.inc()
         log.info("broker connection restored")
         broker.reconnected()
 
@@ -292,6 +296,7 @@ async def connect(urls: str, name: str, on_lost: Callable[[], None], access: Acc
         closed_cb=lost,
         pending_size=64 * 1024 * 1024,
     )
+    CONNECTED.set(1)
     await broker.hear(f"{inbox}.*", broker.on_answer)
     sweeper = asyncio.create_task(broker.sweep())
     try:

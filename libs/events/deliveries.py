@@ -68,6 +68,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Attempts that were made so far."""
     asked_for: int = 0
     """How often somebody asked for it again: attempts begin anew with each."""
+    trace: str | None = None
+    """W3C `traceparent` of the append that has the event."""
 
     @property
     def channel(self) -> Channel:

@@ -12,14 +12,17 @@ replication, which occurs without a rival) both mean "look and decide".
 
 import asyncio
 from collections.abc import Sequence
+from time import perf_counter
 
 import msgspec
 
 from libs.events.broker import Broker, Unavailable
 from libs.events.live import Live
+from libs.events.metrics import APPENDS, APPENDS_FAILED, CONFLICTS
 from libs.events.reads import Refusal, Stored, ask_leader, confirmed_none, last_message, read_part, read_range, stored
 from libs.events.run_events import Append, RunEvent, decode_append, encode_append, serve_append
 from libs.events.subjects import ANY, Kind, RunKey, run_subject, shard_of, stream_of
+from libs.runtime.tracing import Span, begin
 
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 """An append larger than this is split between its events."""
@@ -29,6 +32,7 @@ _HEADER_BYTES = 4096
 
 _COMPARE_FAILED = frozenset({10071, 10164})
 _ATTEMPT_SECONDS = 2.0
+_MESSAGING = {"messaging.system": "nats", "messaging.operation.name": "publish"}
 
 
 class Conflict(Exception):
@@ -80,7 +84,24 @@ class EventLog:
             return await self._append_parts(run, kind, append, after, patience_seconds)
         if len(payload) > self.broker.max_payload - _HEADER_BYTES:
             raise TooLarge(f"an event of {len(payload)} bytes")
+        traced = begin("append", append.trace, "PRODUCER")
+        if traced is not None:
+            return await self._append_traced(traced, run, kind, payload, after, patience_seconds)
         return await self.append_encoded(run, kind, payload, after=after, patience_seconds=patience_seconds)
+
+    async def _append_traced(
+        self, traced: Span, run: RunKey, kind: Kind, payload: bytes, after: int, patience_seconds: float
+    ) -> int:
+        size = {"messaging.message.body.size": len(payload)}
+        where = {"messaging.destination.name": self.stream(run), "headgate.append.kind": str(kind)}
+        traced.set({**_MESSAGING, **where, **size, "headgate.run.id": run.run_id})
+        try:
+            return await self.append_encoded(run, kind, payload, after=after, patience_seconds=patience_seconds)
+        except BaseException as error:
+            traced.fail(type(error).__name__)
+            raise
+        finally:
+            traced.end()
 
     def fits(self, payload: bytes) -> bool:
         """Whether an append may be stored as it is, in one message."""
@@ -183,6 +204,22 @@ async def append_message(
     patience_seconds: float,
 ) -> int:
     """Store one message if the last one on `compare` (else on `subject`) has sequence `after`."""
+    began = perf_counter()
+    try:
+        sequence = await _store(broker, stream, subject, payload, after, compare, patience_seconds)
+    except Conflict:
+        CONFLICTS.labels(stream).inc()
+        raise
+    except Unavailable:
+        APPENDS_FAILED.labels(stream).inc()
+        raise
+    APPENDS.at(stream).observe(perf_counter() - began)
+    return sequence
+
+
+async def _store(
+    broker: Broker, stream: str, subject: str, payload: bytes, after: int, compare: str | None, patience_seconds: float
+) -> int:
     headers = {"Nats-Expected-Last-Subject-Sequence": str(after)}
     if compare is not None:
         headers["Nats-Expected-Last-Subject-Sequence-Subject"] = compare

@@ -43,6 +43,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How many more the consumer had at that moment."""
     reply: str
     """Where acknowledgements go."""
+    stored_ns: int = 0
+    """When the log stored it, by the server's clock: nanoseconds since the epoch."""
 
 
 def read_delivery(message: Heard | Msg) -> Delivery:
@@ -51,7 +53,7 @@ def read_delivery(message: Heard | Msg) -> Delivery:
     # $JS.ACK.<stream>.<consumer>.<attempt>.<sequence>.<consumer sequence>.<time>.<pending>, and the second form with
     # a domain and an account hash before the stream, and perhaps a random token at the end.
     offset = 4 if len(tokens) == 9 else 6
-    attempt, sequence, consumer_sequence, _, pending = map(int, tokens[offset : offset + 5])
+    attempt, sequence, consumer_sequence, stored_ns, pending = map(int, tokens[offset : offset + 5])
     return Delivery(
         subject=message.subject,
         payload=message.data,
@@ -60,6 +62,7 @@ def read_delivery(message: Heard | Msg) -> Delivery:
         attempt=attempt,
         pending=pending,
         reply=message.reply,
+        stored_ns=stored_ns,
     )
 
 

@@ -14,6 +14,7 @@
     ans.<gateway>.<run>                        core: the end of a run, for the gateway that waits for it
     cmd.cancel                                 core: a run was cancelled; executors stop working on it
     cmd.hurry                                  core: somebody waits for a table; what is gathered is written now
+    cmd.roll                                   core: who is there? every process answers
     auth.<call>                                core: requests that the auth service answers
 
 A subject's tokens come from ids of ours or from a key's workspace, and are checked all the same: a dot or a
@@ -37,6 +38,7 @@ DELIVERIES = "DELIVERIES"
 ENDPOINTS = "ENDPOINTS"
 CANCEL = "cmd.cancel"
 HURRY = "cmd.hurry"
+ROLL = "cmd.roll"
 ANY = "*"
 
 
@@ -174,6 +176,12 @@ def parse_due_subject(subject: str) -> tuple[str, str]:
 def dead_subject(consumer: str, subject: str) -> str:
     """Where a message that `consumer` could not handle is kept."""
     return f"dead.{consumer}.{subject}"
+
+
+def parse_dead_subject(subject: str) -> tuple[str, str]:
+    """The consumer and the message's own subject in a `dead.` subject."""
+    _, consumer, own = subject.split(".", 2)
+    return consumer, own
 
 
 def answer_subject(gateway: str, run_id: str) -> str:

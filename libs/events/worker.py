@@ -21,6 +21,7 @@ import msgspec
 import structlog
 
 from libs.events.broker import Broker, Unavailable
+from libs.events.metrics import BURIED, RETRIED
 from libs.events.pull import Delivery, Lost, StandingPull
 from libs.events.subjects import DEAD_LETTERS, dead_subject
 from libs.events.topology import ApiError, TopologyError, api
@@ -165,6 +166,7 @@ class Worker:
         if delivery.attempt >= self._subscription.max_attempts:
             await self._bury(delivery, failure)
             return
+        RETRIED.labels(self._subscription.durable).inc()
         pause = _backoff_seconds(delivery.attempt) if failure.after is None else failure.after
         await self._answer(delivery, b"-NAK " + msgspec.json.encode({"delay": int(pause * 1e9)}))
 
@@ -253,4 +255,5 @@ async def bury(broker: Broker, subscription: Subscription, delivery: Delivery, f
     answer: Any = msgspec.json.decode((await broker.request(subject, delivery.payload, headers)).data)
     if "error" in answer:
         raise Unavailable(f"the dead-letter stream refused: {answer['error'].get('description', '')}")
+    BURIED.labels(subscription.durable).inc()
     log.error("dead letter", consumer=subscription.durable, subject=delivery.subject, reason=failure.code)

@@ -12,6 +12,8 @@ from typing import Any
 import msgspec
 import structlog
 
+from libs.runtime.lines import configure_lines
+
 _SECRET = re.compile(r"(sk-|whsec_)[A-Za-z0-9+/=_-]{8,}|(?<=://)[^/@\s]+:[^/@\s]+(?=@)")
 
 
@@ -32,6 +34,7 @@ def configure_logs(service: str, instance: str, level: str) -> None:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(service=service, instance=instance)
+    configure_lines(service, instance, told=number <= logging.INFO)
     logging.basicConfig(handlers=[_Forward()], level=logging.WARNING, force=True)
 
 

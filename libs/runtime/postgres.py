@@ -13,9 +13,14 @@ from typing import TypeAlias
 
 import asyncpg
 import structlog
+from prometheus_client import Gauge
 
 _MIGRATION_LOCK = 0x4845_4144
 _COMMAND_SECONDS = 10.0
+_LOOK_SECONDS = 5.0
+_ANSWER_SECONDS = 2.0
+
+_UP = Gauge("headgate_database_up", "Whether PostgreSQL answers this process: 1 or 0.")
 
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 """A connection of the pool; generic for type checkers alone."""
@@ -55,6 +60,7 @@ async def database(
     """
     found = Database()
     connecting = asyncio.create_task(_connect(found, dsn, migrations, name, migrate if converge else expect))
+    _UP.set(0)
     try:
         yield found
     finally:
@@ -91,7 +97,19 @@ async def _connect(found: Database, dsn: str, migrations: dict[str, str], name: 
             found.pool = pool
             found.outdated = False
             found.ready.set()
-            return
+            await _watch(pool)
+
+
+async def _watch(pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    """Say whether the server answers, until cancelled; who uses the pool finds out by himself."""
+    while True:
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                await pool.fetchval("SELECT 1")
+            _UP.set(1)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError):
+            _UP.set(0)
+        await asyncio.sleep(_LOOK_SECONDS)
 
 
 async def expect(connection: Connection, migrations: dict[str, str]) -> None:

@@ -18,9 +18,11 @@ import structlog
 import uvloop
 
 from libs.runtime.health import Readiness
+from libs.runtime.lines import write_lines
 from libs.runtime.logs import configure_logs
 from libs.runtime.metrics import describe_process, measure_lag
 from libs.runtime.settings import Settings, read_settings
+from libs.runtime.tracing import tracing
 
 Service = Callable[[Settings, Readiness, asyncio.Event], AbstractAsyncContextManager[None]]
 
@@ -45,7 +47,11 @@ def run_service(name: str, serve: Service) -> None:
     _allow_files()
     gc.freeze()
     gc.set_threshold(*_COLLECTED_AT)
-    uvloop.run(_live(settings, serve))
+    try:
+        with tracing(settings.service, settings.instance, os.environ):
+            uvloop.run(_live(settings, serve))
+    finally:
+        write_lines()
 
 
 def _allow_files() -> None:

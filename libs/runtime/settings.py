@@ -79,6 +79,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """`address` or `Name <address>`; empty: the SMTP URL's user if that is an address, else `headgate@localhost`."""
     alert_email: str = ""
     """Who is told by mail of deliveries that fail for good, comma-separated addresses; empty: nobody."""
+    data: str = ""
+    """The directory of an installation on one machine: the disk that it lies on is watched."""
     parent_fd: int = -1
     """A pipe whose end of file means that the supervisor is gone; -1: there is none."""
 

@@ -10,6 +10,7 @@ import structlog
 from libs.events.access import access_of
 from libs.events.broker import connect
 from libs.events.preparation import prepared
+from libs.events.roll import answering
 from libs.runtime.health import Readiness
 from libs.runtime.listener import health_only
 from libs.runtime.settings import Settings
@@ -34,6 +35,7 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
     async with (
         health_only(readiness, settings.host, settings.port),
         connect(settings.nats_url, settings.instance, stopping.set, access_of(settings)) as broker,
+        answering(broker, settings, readiness),
     ):
         readiness.require("broker", lambda: broker.connected)
         await prepared(broker, settings)

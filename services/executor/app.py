@@ -11,6 +11,7 @@ from libs.events.access import access_of
 from libs.events.broker import Broker, connect
 from libs.events.log import EventLog
 from libs.events.preparation import prepared
+from libs.events.roll import answering
 from libs.events.subjects import CANCEL, Kind, kind_filter, stream_of
 from libs.events.timers import due_timers, keep_sweeping
 from libs.events.worker import Subscription, Worker
@@ -51,6 +52,7 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
         Egress(policy, connections=turns.most, connections_per_host=turns.most) as egress,
         Egress(providers_policy, connections=turns.most, connections_per_host=turns.most) as providers_egress,
         database(settings.postgres_dsn, migrations(), settings.instance, converge=settings.converge) as tables,
+        answering(broker, settings, readiness),
     ):
         readiness.require("nats", lambda: broker.connected)
         log = EventLog(broker, await prepared(broker, settings))

@@ -1,25 +1,21 @@
 """The ends of runs: told to who waits, counted, and made where the flow itself does not come to one."""
 
 import structlog
-from prometheus_client import Counter, Histogram
 
 from libs.events.broker import Broker, Unavailable
 from libs.events.log import Conflict, EventLog
+from libs.events.metrics import ENDED
 from libs.events.run import RunState, close, evolve, requested_audience
 from libs.events.run_events import Append, Audience, Fault, RunEnd, encode_event
 from libs.events.subjects import Kind, RunKey, answer_subject
 from libs.flows import AnyNode, CompiledFlow, Scope
 from libs.runtime.failures import Retryable
+from libs.runtime.lines import tell_often
+from libs.runtime.tracing import trace_id
 from services.executor.audience import audience_of
 from services.executor.journal import utc_now
+from services.executor.metrics import RUN_SECONDS
 from services.executor.standing import facts_of, settled_of
-
-_runs = Counter("headgate_runs_total", "Runs that this executor brought to an end.", ["outcome"])
-_seconds = Histogram(
-    "headgate_run_duration_seconds",
-    "From a run's start to its end.",
-    buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
-)
 
 log = structlog.get_logger()
 
@@ -49,32 +45,33 @@ class Endings:
         if not events:
             return
         audience = _audience(flow, state) if flow else requested_audience(state.requested)
-        append = Append(by=self._executor, events=events, audience=audience)
+        append = Append(by=self._executor, events=events, trace=first.trace, audience=audience)
         try:
             await self._log.append(run, Kind.ENDED, append, after=sequence)
         except Conflict:
             raise Retryable("conflict", "the run has moved on", after=0.2) from None
         for event in events:
             evolve(state, event)
-        self.count(state)
+        self.count(state, first.trace)
         if state.end is not None:
             await self.answer(first.reply, state.end)
 
-    def count(self, state: RunState) -> None:
+    def count(self, state: RunState, trace: str | None) -> None:
         """Count and log an end."""
         if state.end is None:
             return
         outcome = str(type(state.end).__struct_config__.tag).removeprefix("run.")
-        _runs.labels(outcome).inc()
-        _seconds.observe(state.end.data.duration_seconds)
-        # The event log has every run; a line here for each that went well was a fifth of this process's time.
-        tell = log.debug if outcome == "completed" else log.info
-        tell(
+        ENDED[outcome].inc()
+        RUN_SECONDS.observe(state.end.data.duration_seconds)
+        tell_often(
             "run ended",
-            run_id=state.run_id,
-            flow_id=state.requested.flow_id,
-            outcome=outcome,
-            duration_seconds=state.end.data.duration_seconds,
+            {
+                "run_id": state.run_id,
+                "flow_id": state.requested.flow_id,
+                "outcome": outcome,
+                "duration_seconds": state.end.data.duration_seconds,
+                **({"trace_id": trace_id(trace)} if trace else {}),
+            },
         )
 
     async def answer(self, gateway: str | None, end: RunEnd) -> None:

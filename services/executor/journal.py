@@ -13,6 +13,7 @@ from libs.events.run import RunState, evolve
 from libs.events.run_events import TERMINAL, Append, Audience, RunEvent
 from libs.events.subjects import Kind, RunKey
 from services.executor.masking import Mask
+from services.executor.watching import Watch
 
 
 def utc_now() -> datetime:
@@ -32,6 +33,7 @@ class Journal:
         executor: str,
         trace: str | None,
         mask: Mask,
+        watch: Watch | None = None,
     ) -> None:
         self.state = state
         self.mask = mask
@@ -41,6 +43,7 @@ class Journal:
         self._run = run
         self._sequence = sequence
         self._executor = executor
+        self._watch = watch
         self._trace = trace
         self._pending: list[RunEvent] = []
         self._stored_seq = state.seq
@@ -58,6 +61,8 @@ class Journal:
         for event in map(self.mask.event, events):
             evolve(self.state, event)
             self._pending.append(event)
+            if self._watch is not None:
+                self._watch.saw(event)
 
     async def flush(self) -> None:
         """Return when everything said so far is on the log. Conflict when the run is not ours any more.

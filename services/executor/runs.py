@@ -6,10 +6,10 @@ executor has it: either way it is left alone.
 """
 
 import asyncio
+import time
 from collections.abc import Coroutine
 
 import structlog
-from prometheus_client import Counter, Gauge
 
 from libs.catalog.versions import UnknownVersion, Versions
 from libs.events.broker import Broker, Msg, Unavailable
@@ -21,6 +21,7 @@ from libs.events.subjects import Kind, RunKey, parse_run_subject
 from libs.events.worker import Superseded
 from libs.flows import CompiledFlow, apply_tweaks, compile_flow
 from libs.runtime.failures import Failure, Retryable, Terminal
+from libs.runtime.tracing import begin as begin_span
 from libs.storage import Away
 from libs.storage.secret_values import Secrets
 from services.executor.effects import Performer
@@ -30,20 +31,19 @@ from services.executor.files import Files
 from services.executor.journal import Journal, utc_now
 from services.executor.masking import Mask
 from services.executor.memory import Memory
+from services.executor.metrics import ACTIVE, PUT_DOWN, RUN_WAIT_SECONDS
 from services.executor.replays import taken_over
 from services.executor.resources import Resources
 from services.executor.resting import Guard, PutDown, put_down, read_wake
 from services.executor.standing import facts_of, read_run
 from services.executor.straight import Carried, carry
 from services.executor.turns import Turns
+from services.executor.watching import Watch
 
 _LOOK_SECONDS = 5.0
 _PATIENCE_SECONDS = 60.0
 _AWAY_BASE_SECONDS = 4.0
 """To the power of the deliveries before: 1, 4, 16, 64 seconds."""
-
-_put_down = Counter("headgate_runs_put_down_total", "Times that a run which waits was put down.")
-_active = Gauge("headgate_runs_active", "Runs that this executor holds now.")
 
 log = structlog.get_logger()
 
@@ -113,18 +113,29 @@ class Runs:
     async def _carry_on(self, run: RunKey, append: Append, state: RunState, sequence: int, attempt: int) -> bool:
         """Whether this process brought the run to its end, which `state` then has."""
         flow = await self._flow(run, state)
-        if state.started_at is None and attempt == 1:
+        span = begin_span("run", append.trace, "CONSUMER")
+        if state.started_at is None and attempt == 1 and (span is None or not span.recorded):
             carried = carry(flow, state, self._executor, append.trace, utc_now)
             if carried is not None and self._log.fits(carried.payload):
-                return await self._work(run, self._store(run, state, sequence, carried))
+                return await self._work(run, self._store(run, state, sequence, carried, append.trace))
+        watch = Watch(flow, span, append.trace)
+        try:
+            return await self._carry_at_length(run, flow, state, sequence, watch)
+        finally:
+            watch.end(state, attempt)
+
+    async def _carry_at_length(
+        self, run: RunKey, flow: CompiledFlow, state: RunState, sequence: int, watch: Watch
+    ) -> bool:
         secrets = await self._secrets.read(run.workspace, flow.secrets)
-        journal = Journal(self._log, run, state, sequence, self._executor, append.trace, Mask(secrets.values()))
+        mask = Mask(secrets.values())
+        journal = Journal(self._log, run, state, sequence, self._executor, watch.trace, mask, watch)
         resources = Resources(run, facts_of(state), secrets, self._files)
         memory = Memory(self._broker, run, flow, state)
         earlier = await taken_over(self._log, run, flow, state)
         guard = Guard(self._broker, run, self._lease_seconds)
         execution = Execution(flow, journal, self._performer, self._executor, resources, memory, earlier, guard)
-        return await self._work(run, self._at_length(run, execution, journal))
+        return await self._work(run, self._at_length(run, execution, journal, watch.trace))
 
     async def _end_late(self, run: RunKey) -> None:
         """End a run whose time is over. Whoever works on it does the same, and one of the two is first."""
@@ -167,24 +178,24 @@ class Runs:
             self._cancelled.add(run_id)
             working[1].cancel()
 
-    async def _store(self, run: RunKey, state: RunState, sequence: int, carried: Carried) -> bool:
+    async def _store(self, run: RunKey, state: RunState, sequence: int, carried: Carried, trace: str | None) -> bool:
         await self._log.append_encoded(
             run, Kind.ENDED, carried.payload, after=sequence, patience_seconds=_PATIENCE_SECONDS
         )
         state.end = carried.end
-        self._endings.count(state)
+        self._endings.count(state, trace)
         return True
 
-    async def _at_length(self, run: RunKey, execution: Execution, journal: Journal) -> bool:
+    async def _at_length(self, run: RunKey, execution: Execution, journal: Journal, trace: str | None) -> bool:
         try:
             await execution.run()
         except PutDown as resting:
             await put_down(self._broker, run, resting.until)
-            _put_down.inc()
+            PUT_DOWN.inc()
             return False
         finally:
             await journal.close()
-        self._endings.count(journal.state)
+        self._endings.count(journal.state, trace)
         return True
 
     async def _work(self, run: RunKey, carrying: Coroutine[None, None, bool]) -> bool:
@@ -198,7 +209,7 @@ class Runs:
             raise Superseded
         self._working[run.run_id] = (run, task)
         try:
-            with _active.track_inprogress():
+            with ACTIVE.track_inprogress():
                 return await carrying
         except Conflict as conflict:
             if parse_run_subject(conflict.last.subject)[1] is not Kind.ENDED:
@@ -220,6 +231,7 @@ class Runs:
         if not isinstance(requested, RunRequested):
             raise Terminal("node_failed", "the first event is not run.requested")
         if delivery.attempt == 1:
+            RUN_WAIT_SECONDS.observe(max(0.0, time.time() - delivery.stored_ns / 1e9))
             return begin(requested), delivery.sequence
         log.info("run resumed", run_id=run.run_id, attempt=delivery.attempt)
         _, state, sequence = await read_run(self._log, run)

@@ -32,6 +32,7 @@ from libs.events.run_events import (
 )
 from libs.flows import AnyNode, CompiledFlow, Scope
 from libs.flows.nodes.api_output import ApiOutput
+from services.executor.metrics import NODE_SECONDS
 from services.executor.standing import facts_of
 
 _STARTED = NodeStartedData()
@@ -56,9 +57,13 @@ def carry(
     try:
         events, end = _events(flow, state, executor, clock)
         append = Append(by=executor, events=events, trace=trace, audience=requested_audience(requested))
-        return Carried(payload=encode_append(append), end=end)
+        carried = Carried(payload=encode_append(append), end=end)
     except Exception:  # noqa: BLE001  # whatever it is, `Execution` meets it again and says what is to be said
         return None
+    for node, event in zip(flow.straight, events[2::2], strict=True):
+        if isinstance(event, NodeFinished):
+            NODE_SECONDS[type(node)].observe(event.data.duration_seconds)
+    return carried
 
 
 def _events(

@@ -20,6 +20,7 @@ from libs.events.auth_calls import Principal
 from libs.events.broker import Broker, connect
 from libs.events.log import EventLog
 from libs.events.preparation import prepared
+from libs.events.roll import answering
 from libs.runtime.health import Readiness, health_routes
 from libs.runtime.listener import listen
 from libs.runtime.postgres import Database, database
@@ -38,6 +39,7 @@ from services.gateway.cache import Cache
 from services.gateway.dialects import SLASHED
 from services.gateway.directory import Directory, account_of
 from services.gateway.feeder import Feeder, feeders
+from services.gateway.health.watch import Watch
 from services.gateway.pages import page_routes
 from services.gateway.read_models import READINGS
 from services.gateway.read_models.deliveries import DeliveryTable
@@ -65,6 +67,7 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
         database(settings.postgres_dsn, schema, settings.instance, converge=settings.converge) as tables,
         Callers(broker) as callers,
         Egress(providers_policy) as egress,
+        answering(broker, settings, readiness),
     ):
         readiness.require("nats", lambda: broker.connected)
         log = EventLog(broker, await prepared(broker, settings))
@@ -76,6 +79,7 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
             gateway = Gateway(
                 settings=settings,
                 broker=broker,
+                tables=tables,
                 log=log,
                 callers=callers,
                 directory=directory,
@@ -94,6 +98,7 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
             )
             background = [group.create_task(each.run()) for each in projectors(broker, tables, log.shards)]
             background.append(group.create_task(directory.registry.tail.run()))
+            background.append(group.create_task(Watch(broker, tables, settings.data).run()))
             await directory.registry.tail.caught_up.wait()
             for each in feeders(broker, log, Feeder(log, gateway.gate, directory)):
                 group.create_task(each.run(stopping, settings.drain_seconds))

@@ -8,6 +8,7 @@ from libs.edge.streams import Streams
 from libs.egress import Policy
 from libs.events.broker import Broker
 from libs.events.log import EventLog
+from libs.runtime.postgres import Database
 from libs.runtime.settings import Settings
 from libs.storage.collections import Collections
 from libs.storage.files import FileStore
@@ -26,6 +27,7 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
 
     settings: Settings
     broker: Broker
+    tables: Database
     log: EventLog
     callers: Callers
     directory: Directory

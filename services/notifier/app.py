@@ -18,6 +18,7 @@ from libs.events.broker import Broker, connect
 from libs.events.deliveries import Channel as ChannelName
 from libs.events.log import EventLog
 from libs.events.preparation import prepared
+from libs.events.roll import answering
 from libs.runtime.health import Readiness, health_routes
 from libs.runtime.listener import listen
 from libs.runtime.settings import Settings
@@ -42,6 +43,7 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
         Callers(broker) as callers,
         Egress(Policy.parse(settings.egress_allow)) as egress,
         open_email(settings) as email,
+        answering(broker, settings, readiness),
         asyncio.TaskGroup() as group,
     ):
         readiness.require("nats", lambda: broker.connected)

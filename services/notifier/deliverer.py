@@ -20,6 +20,7 @@ from libs.events.deliveries import Channel as ChannelName
 from libs.events.log import EventLog
 from libs.events.timers import MAX_PAYLOAD_BYTES, cancel_timer, set_timer
 from libs.runtime.ids import new_id
+from libs.runtime.tracing import Attributes, span
 from services.notifier.alarm import Alarm
 from services.notifier.channels import Channel, Outcome, Story
 from services.notifier.endpoints import TEST, Endpoints
@@ -174,6 +175,18 @@ class Deliverer:
         await self._settle(attempt, outcome, elapsed)
 
     async def _send(self, delivery: Delivery, channel: Channel, story: Story | None) -> Outcome:
+        told: Attributes = {
+            "headgate.run.id": delivery.run_id,
+            "headgate.delivery.id": delivery.id,
+            "headgate.delivery.attempt": delivery.attempts + 1,
+        }
+        with span(f"deliver {delivery.channel}", delivery.trace, "CLIENT", told) as traced:
+            outcome = await self._attempt_to_send(delivery, channel, story)
+            if traced is not None and not outcome.delivered:
+                traced.fail("not_delivered" if outcome.status is None else str(outcome.status))
+            return outcome
+
+    async def _attempt_to_send(self, delivery: Delivery, channel: Channel, story: Story | None) -> Outcome:
         try:
             if story is None and delivery.run_id and delivery.event != TEST:
                 story = await read_story(self._log, delivery)

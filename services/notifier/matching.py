@@ -63,6 +63,7 @@ def deliveries_of(
                 deployment_id=requested.deployment_id,
                 run_id=run_id,
                 seq=event.seq,
+                trace=append.trace,
             )
             found.setdefault(delivery.id, Told(delivery=delivery, event=event, templated=templated))
     return list(found.values())

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import structlog
 
 from libs.events.backfills import KIND as BACKFILL
@@ -17,6 +18,9 @@ from libs.events.broker import Broker
 from libs.events.deliveries import KIND, decode_due
 from libs.events.log import EventLog
 from libs.events.pull import Delivery as Message
+from libs.events.reads import ask_leader
+from libs.events.retellings import KIND as RETELLING
+from libs.events.retellings import Retelling
 from libs.events.run_events import decode_append
 from libs.events.subjects import Kind, kind_filter, parse_run_subject, stream_of
 from libs.events.timers import due_timers, keep_sweeping
@@ -33,6 +37,7 @@ ENDS = "notifier-ends"
 STEPS = "notifier-steps"
 DUE = "notifier-due"
 BACKFILLS = "notifier-backfills"
+RETELLINGS = "notifier-retellings"
 """Names of consumers. Promises: renaming one tells everything again."""
 
 _ROOM = 64
@@ -54,12 +59,22 @@ class Sources:
 
     async def on_appended(self, message: Message) -> None:
         """Deliver what an append of a run says, to everybody who wants to hear of it."""
-        run, _ = parse_run_subject(message.subject)
+        await self._tell(message.subject, message.payload)
+
+    async def on_retelling(self, message: Message) -> None:
+        """Do so again for an append that somebody names: one that could not be told when it came."""
+        wish = msgspec.json.decode(message.payload, type=Retelling)
+        stored = await ask_leader(self._log.broker, wish.stream, {"seq": wish.sequence})
+        if stored is not None:
+            await self._tell(stored.subject, stored.payload)
+
+    async def _tell(self, subject: str, payload: bytes) -> None:
+        run, _ = parse_run_subject(subject)
         shelf = self._subscribers.shelf(run.workspace)
-        if not may_match(message.payload, shelf):
+        if not may_match(payload, shelf):
             return
         requested = await requested_of(self._log, run)
-        told = deliveries_of(run.workspace, run.run_id, requested.data, decode_append(message.payload), shelf)
+        told = deliveries_of(run.workspace, run.run_id, requested.data, decode_append(payload), shelf)
         filled_in = [await filled(self._log, t.delivery) if t.templated else t.delivery for t in told]
         stories = [story_of(requested, each.event) for each in told]
         await self._deliverer.take(list(zip(filled_in, stories, strict=True)))
@@ -83,11 +98,13 @@ async def consuming(
     backfill = Backfill(broker, event_log, subscribers, deliverer)
     lease = settings.lease_seconds
     due, backfills = due_timers(KIND, DUE, lease), due_timers(BACKFILL, BACKFILLS, lease)
+    retellings = due_timers(RETELLING, RETELLINGS, lease)
     ends = [_of_runs(shard, ENDS, Kind.ENDED, lease) for shard in _shards(event_log)]
     workers = [_worker(broker, subscription, sources.on_appended) for subscription in ends]
     workers += [_worker(broker, due, sources.on_due), _worker(broker, backfills, backfill.on_due, room=4)]
+    workers += [_worker(broker, retellings, sources.on_retelling, room=4)]
     async with asyncio.TaskGroup() as group:
-        kept = [group.create_task(keep_sweeping(broker, each)) for each in (due, backfills)]
+        kept = [group.create_task(keep_sweeping(broker, each)) for each in (due, backfills, retellings)]
         kept.append(group.create_task(_steps(broker, event_log, subscribers, sources, settings)))
         for worker in workers:
             group.create_task(worker.run(stopping, settings.drain_seconds))

@@ -75,6 +75,9 @@ async def tour(visitor: Visitor, notifier: str, quick: str, slow: str) -> None:
         for part in (_stored(visitor), _limited(visitor), _keys(visitor), _webhooks(visitor, quick)):
             group.create_task(part)
     await visitor.call("GET", "/v1/audit/events?format=ndjson")
+    await visitor.call("GET", "/v1/operations/dead-letters")
+    status = await visitor.call("GET", "/v1/operations/status")
+    assert {each["service"] for each in status["services"]} == {"gateway", "auth", "executor", "notifier"}
     await visitor.call("GET", "/v1/usage?group_by=deployment")
     await visitor.call("GET", f"/v1/runs?deployment_id={quick}")
 

@@ -15,6 +15,7 @@ from services.gateway.api import (
     hooks,
     keys,
     node_types,
+    operations,
     replays,
     runs,
     secrets,
@@ -44,5 +45,6 @@ ROUTES: tuple[Route, ...] = (
     *usage.ROUTES,
     *audit.ROUTES,
     *node_types.ROUTES,
+    *operations.ROUTES,
     *dialects.ROUTES,
 )

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
+import structlog
 from aiohttp import web
 
 from libs.catalog.versions import UnknownVersion
@@ -13,6 +14,7 @@ from libs.edge.run_events import RUN_HEADER, readable_run, stream_run
 from libs.events.broker import Unavailable
 from libs.events.log import Conflict
 from libs.events.managed import Mode
+from libs.events.metrics import ENDED
 from libs.events.run import Run, RunState, close, evolve, requested_audience, run_of
 from libs.events.run_events import Append, encode_event
 from libs.events.subjects import CANCEL, Kind, RunKey, answer_subject
@@ -23,6 +25,8 @@ from services.gateway.state import Gateway
 from services.gateway.targets import CallbackUrl
 
 _CANCEL_TRIES = 50
+
+log = structlog.get_logger()
 
 
 class RunBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -89,24 +93,33 @@ async def cancel_run(call: Call[Gateway]) -> Reply:
     require(call.caller, "execute")
     run = RunKey(call.caller.workspace, call.path("run_id"))
     first = await readable_run(call, call.app.log, run)
-    state = await _cancel(call.app, run, call.caller.key_id, call.address)
+    state = await _cancel(call, run, first.trace)
     await _tell(call.app, first, state)
     return Reply(status=202, body=run_of(state), headers={RUN_HEADER: run.run_id})
 
 
-async def _cancel(app: Gateway, run: RunKey, by: str, address: str) -> RunState:
+async def _cancel(call: Call[Gateway], run: RunKey, trace: str | None) -> RunState:
+    app = call.app
     for _ in range(_CANCEL_TRIES):
         state, sequence = await read_state(app, run)
         if state.end is not None:
             raise Problem("conflict", "The run has already ended.", headers={RUN_HEADER: run.run_id})
         events = close(state, await _nodes(app, run, state), None, datetime.now(UTC))
-        append = Append(by=by, address=address, events=events, audience=requested_audience(state.requested))
+        append = Append(
+            by=call.caller.key_id,
+            address=call.address,
+            events=events,
+            trace=trace,
+            audience=requested_audience(state.requested),
+        )
         try:
             await app.log.append(run, Kind.ENDED, append, after=sequence)
         except Conflict:
             continue
         for event in events:
             evolve(state, event)
+        ENDED["cancelled"].inc()
+        log.info("run ended", run_id=run.run_id, flow_id=state.requested.flow_id, outcome="cancelled")
         return state
     raise Problem("unavailable", "The run moves too fast to be cancelled now; try again.")
 

@@ -20,6 +20,11 @@ class RunProblem(Problem):
         self.headers = dict(headers)
         self.run_code = code
 
+    @property
+    def reason(self) -> str:
+        """No error of ours: the run was carried out."""
+        return "run_failed"
+
 
 def envelope(make: Callable[[Problem, str], msgspec.Struct]) -> Render:
     """A renderer of problems as `make(problem, request_id)` says."""

@@ -1,0 +1,13 @@
+"""Retellings: a wish that an append of a run be told again to whom it concerns. Names and fields are stored."""
+
+import msgspec
+
+KIND = "retelling"
+"""The kind of timers by which one comes due, at once."""
+
+
+class Retelling(msgspec.Struct, frozen=True, kw_only=True):
+    """Which message of the log."""
+
+    stream: str
+    sequence: int
