@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from cli.commands import dead_letters, flows, keys, runs
+from cli.commands import dead_letters, flows, keys, projections, runs
 from cli.commands.audit import audit
 from cli.commands.cluster_secrets import cluster_secrets
 from cli.commands.deploy import deploy
@@ -39,6 +39,7 @@ for command in (
 app.add_typer(flows.app, name="flows")
 app.add_typer(keys.app, name="keys")
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(projections.app, name="projections")
 
 
 def main() -> None:

@@ -40,6 +40,12 @@ _SETTINGS = {
 _INITDB = ("--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
 
 
+def with_password(address: str, data: Path) -> str:
+    """Where clients connect to the server at `address`, which keeps its data there."""
+    password = (data / "password").read_text()
+    return address.replace("://", f"://{_USER}:{password}@", 1)
+
+
 class PostgresServer:
     """One PostgreSQL: `start`, `stop`, and again on the same port and data, also after `kill`."""
 
@@ -52,8 +58,7 @@ class PostgresServer:
     @property
     def dsn(self) -> str:
         """Where clients connect, password included; only once `prepare` or `start` was called."""
-        password = (self.data / "password").read_text()
-        return f"postgresql://{_USER}:{password}@127.0.0.1:{self.port}/{_DATABASE}"
+        return with_password(self.address, self.data)
 
     @property
     def address(self) -> str:

@@ -118,6 +118,38 @@ class Tail:
         return consumer
 
 
+class _Reached(Exception):
+    """The end of what was asked for."""
+
+
+async def read_until(
+    broker: Broker, stream: str, filters: Sequence[str], on_batch: OnBatch, *, after: int, until: int
+) -> None:
+    """Hand on, as a Tail does, what lies behind stream sequence `after` up to `until`, and return."""
+
+    async def within(deliveries: Sequence[Delivery]) -> None:
+        wanted = [delivery for delivery in deliveries if delivery.sequence <= until]
+        if wanted:
+            await on_batch(wanted)
+        if deliveries[-1].sequence >= until:
+            raise _Reached
+
+    if after >= until:
+        return
+    tail = Tail(broker, stream, filters, within, after=after)
+    reading, caught_up = asyncio.create_task(tail.run()), asyncio.create_task(tail.caught_up.wait())
+    try:
+        await asyncio.wait((reading, caught_up), return_when=asyncio.FIRST_COMPLETED)
+        if reading.done():
+            reading.result()
+    except _Reached:
+        return
+    finally:
+        reading.cancel()
+        caught_up.cancel()
+        await asyncio.gather(reading, caught_up, return_exceptions=True)
+
+
 async def _take(queue: asyncio.Queue[Delivery | None]) -> list[Delivery]:
     """What is there, up to a batch, waiting for the first; empty when the queue has come to its end."""
     batch: list[Delivery] = []

@@ -21,6 +21,10 @@ _LOOK_SECONDS = 5.0
 _ANSWER_SECONDS = 2.0
 
 _UP = Gauge("headgate_database_up", "Whether PostgreSQL answers this process: 1 or 0.")
+_HISTORY = """
+CREATE TABLE IF NOT EXISTS migrations
+    (name text PRIMARY KEY, digest text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())
+"""
 
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 """A connection of the pool; generic for type checkers alone."""
@@ -125,15 +129,24 @@ async def migrate(connection: Connection, migrations: dict[str, str]) -> None:
     """Apply the migrations (text by name) that were not applied yet. SchemaError when history was changed."""
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
-        await connection.execute(
-            "CREATE TABLE IF NOT EXISTS migrations"
-            " (name text PRIMARY KEY, digest text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
-        )
+        await connection.execute(_HISTORY)
         applied = {row["name"]: row["digest"] for row in await connection.fetch("SELECT name, digest FROM migrations")}
         for name, text in sorted(migrations.items()):
-            digest = hashlib.sha256(text.encode()).hexdigest()
+            digest = _digest(text)
             if applied.get(name, digest) != digest:
                 raise SchemaError(f"migration {name} was changed after it was applied")
             if name not in applied:
                 await connection.execute(text)
                 await connection.execute("INSERT INTO migrations (name, digest) VALUES ($1, $2)", name, digest)
+
+
+async def mark_applied(connection: Connection, migrations: dict[str, str]) -> None:
+    """Say that the tables are as these migrations leave them: they were made so elsewhere, and put in place."""
+    await connection.execute(_HISTORY)
+    for name, text in migrations.items():
+        statement = "INSERT INTO migrations (name, digest) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING"
+        await connection.execute(statement, name, _digest(text))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from libs.runtime.sql import read_migrations
 from services.gateway.read_models.delivery_rows import DeliveryRows
-from services.gateway.read_models.projector import Reading
+from services.gateway.read_models.reading import Reading
 from services.gateway.read_models.run_rows import RunRows
 
 READINGS: tuple[type[Reading], ...] = (RunRows, DeliveryRows)

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterable
-from pathlib import Path
 
 import asyncpg
 import msgspec
@@ -10,7 +9,7 @@ import msgspec
 from libs.events.broker import Broker
 from libs.events.subjects import HURRY
 from libs.events.topology import api
-from libs.runtime.sql import read_queries
+from services.gateway.read_models.positions import list_positions
 
 _WAIT_SECONDS = 1.0
 _LOOK_SECONDS = 0.01
@@ -29,11 +28,10 @@ async def catch_up(broker: Broker, pool: "asyncpg.Pool[asyncpg.Record]", reading
     names = list(streams)
     infos = await asyncio.gather(*[api(broker, f"STREAM.INFO.{name}", {}, _StreamInfo) for name in names])
     wanted = {name: info.state.last_seq for name, info in zip(names, infos, strict=True)}
-    statement = read_queries(Path(__file__).with_name("positions.sql"))["list_positions"]
     deadline = asyncio.get_running_loop().time() + _WAIT_SECONDS
     while asyncio.get_running_loop().time() < deadline:
-        rows = await pool.fetch(statement, reading)
-        reached = {row["stream"]: row["sequence"] for row in rows}
+        async with pool.acquire() as connection:
+            reached = await list_positions(connection, reading)
         if all(reached.get(name, 0) >= sequence for name, sequence in wanted.items()):
             return
         broker.send(HURRY)

@@ -56,6 +56,7 @@ class DeliveryRows:
     """One row a delivery, one an attempt."""
 
     name = READING
+    tables: tuple[str, ...] = ("deliveries", "attempts")
 
     def __init__(self) -> None:
         self._sql = read_queries(Path(__file__).with_name("deliveries.sql"))

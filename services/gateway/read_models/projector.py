@@ -2,7 +2,8 @@
 
 One stream is read by one gateway at a time: whoever holds its advisory lock, on the very connection that writes, so
 that a gateway which lost the lock cannot write. Rows and the position go into one transaction, so each message counts
-once. A message that is read again after a crash changes nothing.
+once. A message that is read again after a crash changes nothing, and a position that somebody else has moved
+(`positions`) is where reading goes on.
 
 A transaction costs PostgreSQL and this process about the same for one message as for hundreds, so under load there are
 few: after each one what comes is left to gather for half a second, unless a whole batch waits already or somebody waits
@@ -16,8 +17,6 @@ import asyncio
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
-from typing import Protocol
 
 import asyncpg
 import structlog
@@ -27,7 +26,8 @@ from libs.events.pull import Delivery
 from libs.events.subjects import HURRY
 from libs.events.tail import Tail
 from libs.runtime.postgres import Connection, Database
-from libs.runtime.sql import read_queries
+from services.gateway.read_models.positions import Moved, read_position, write_batch
+from services.gateway.read_models.reading import Reading
 
 _ASK_SECONDS = 1.0
 _GATHER_SECONDS = 0.5
@@ -40,19 +40,6 @@ AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, as
 log = structlog.get_logger()
 
 
-class Reading(Protocol):
-    """What is made of messages: a file, and a line in `services/gateway/read_models/__init__.py`."""
-
-    name: str
-    """Under which its places are kept. A promise: under another name everything is read again."""
-
-    def streams(self, shards: int) -> dict[str, str]:
-        """The streams that it reads, each with the subjects of it."""
-
-    async def write(self, connection: Connection, deliveries: Sequence[Delivery]) -> None:
-        """Write what the messages of one stream say, in order, within a transaction."""
-
-
 class Projector:
     """Does one reading of one stream. `run` lives until cancelled."""
 
@@ -62,7 +49,6 @@ class Projector:
         self._reading = reading
         self._stream = stream
         self._subjects = subjects
-        self._sql = read_queries(Path(__file__).with_name("positions.sql"))
         self._hurry = asyncio.Event()
 
     async def run(self) -> None:
@@ -84,6 +70,9 @@ class Projector:
                 if task is not None and task.cancelling():
                     raise asyncio.CancelledError from None
                 log.warning("projection interrupted", stream=self._stream, reason=type(error).__name__)
+            except Moved:
+                log.info("projection goes on from elsewhere", reading=self._reading.name, stream=self._stream)
+                continue
             await asyncio.sleep(_ASK_SECONDS)
 
     async def _hold(self) -> None:
@@ -95,7 +84,7 @@ class Projector:
             if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", lock):
                 return
             try:
-                position = await connection.fetchval(self._sql["read_position"], self._reading.name, self._stream)
+                position = await read_position(connection, self._reading.name, self._stream)
                 await self._follow(connection, position)
             finally:
                 if not connection.is_closed():
@@ -103,8 +92,10 @@ class Projector:
 
     async def _follow(self, connection: Connection, position: int) -> None:
         async def on_batch(deliveries: Sequence[Delivery]) -> None:
+            nonlocal position
             self._hurry.clear()
-            await self._write(connection, deliveries)
+            await write_batch(connection, self._reading, self._stream, deliveries, after=position)
+            position = deliveries[-1].sequence
             if len(deliveries) < _FULL:
                 await self._gather()
 
@@ -114,10 +105,3 @@ class Projector:
         with suppress(TimeoutError):
             async with asyncio.timeout(_GATHER_SECONDS):
                 await self._hurry.wait()
-
-    async def _write(self, connection: Connection, deliveries: Sequence[Delivery]) -> None:
-        async with connection.transaction():
-            await connection.execute(self._sql["commit_without_waiting"])
-            await self._reading.write(connection, deliveries)
-            place = deliveries[-1].sequence
-            await connection.execute(self._sql["write_position"], self._reading.name, self._stream, place)

@@ -16,6 +16,7 @@ class RunRows:
     """One row a run."""
 
     name = READING
+    tables: tuple[str, ...] = ("runs",)
 
     def __init__(self) -> None:
         self._sql = read_queries(Path(__file__).with_name("queries.sql"))

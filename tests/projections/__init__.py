@@ -1,0 +1,1 @@
+"""Rebuilding what PostgreSQL holds of the log."""
