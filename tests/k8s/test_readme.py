@@ -7,10 +7,9 @@ import pytest
 import yaml
 
 from tests.k8s.manifests import FOLDER, ROOT, Manifest, of_kind, overlay, render, selects, templates
-from tests.k8s.test_schemas import check
+from tests.k8s.test_schemas import NEWEST, check
 
 TEXT = (FOLDER / "README.md").read_text()
-NEWEST = "1.37"
 
 
 def blocks(language: str) -> list[str]:

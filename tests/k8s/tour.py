@@ -72,7 +72,7 @@ async def tour(visitor: Visitor, notifier: str, quick: str, slow: str) -> None:
     async with asyncio.TaskGroup() as group:
         for part in (_runs(visitor, quick, slow), _streams(visitor, notifier, slow), _sessions(visitor, quick)):
             group.create_task(part)
-        for part in (_stored(visitor), _limited(visitor), _keys(visitor), _webhooks(visitor, quick)):
+        for part in (_stored(visitor), _limited(visitor), _keys(visitor), _webhooks(visitor)):
             group.create_task(part)
     await visitor.call("GET", "/v1/audit/events?format=ndjson")
     await visitor.call("GET", "/v1/operations/dead-letters")
@@ -155,11 +155,12 @@ async def _keys(visitor: Visitor) -> None:
     await visitor.with_key(rotated["key"]).call("GET", "/v1/flows", expect=401)
 
 
-async def _webhooks(visitor: Visitor, quick: str) -> None:
+async def _webhooks(visitor: Visitor) -> None:
     """To a name that nobody has: it is tried, it fails, it is noted, and it is tried again by a timer."""
-    wish = {"url": "https://hooks.invalid/", "events": ["flow_completed", "component_completed"]}
+    said = await visitor.deploy(chain(template("say", "{{ in.text }}"), output("{{ say.text }}")))
+    wish = {"url": "https://hooks.invalid/", "events": ["flow_completed", "component_completed"], "deployment_id": said}
     hook = await visitor.call("POST", "/v1/webhooks", wish, expect=201)
-    await visitor.run(quick)
+    await visitor.run(said)
 
     async def tried() -> bool:
         deliveries = (await visitor.call("GET", f"/v1/webhooks/{hook['id']}/deliveries"))["data"]
