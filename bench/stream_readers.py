@@ -17,7 +17,8 @@ import msgspec
 import uvloop
 
 _AT_ONCE = 100
-_OPEN_SECONDS = 60.0
+_OPEN_SECONDS = 180.0
+_RETRY_SECONDS = 1.0
 _STAMP = re.compile(rb"@(\d+)@")
 _TAIL_BYTES = 64
 """What is kept of one read, for a stamp that is cut in two."""
@@ -33,10 +34,14 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
-    """How many streams are open, how many have ended since the last command, and their delays in microseconds."""
+    """How many streams are open; how many have ended since the last command, and the delays since then (µs).
+
+    `refused` counts the attempts to open one that were answered 503, all in all.
+    """
 
     open: int
     ended: int
+    refused: int
     delays: list[int] = []
 
 
@@ -47,6 +52,7 @@ class Readers:
         self.delays = array("q")
         self.open: set[Reader] = set()
         self.ended = 0
+        self.refused = 0
 
     async def connect(self, command: Command) -> None:
         """Open the streams, a hundred at a time; each is open once its first event came."""
@@ -54,20 +60,30 @@ class Readers:
 
         async def one(run: str) -> None:
             async with limit:
-                reader = Reader(self)
-                loop = asyncio.get_running_loop()
-                transport, _ = await loop.create_connection(lambda: reader, "127.0.0.1", command.port)
-                lines = (
-                    f"GET /v1/runs/{run}/events HTTP/1.1",
-                    "Host: bench",
-                    "Accept: text/event-stream",
-                    f"X-API-Key: {command.key}",
-                )
-                transport.write("\r\n".join((*lines, "", "")).encode())
-                await reader.begun
+                while not await self._begin(run, command):
+                    await asyncio.sleep(_RETRY_SECONDS)  # 503: as a client does, it comes again
+                    self.refused += 1
 
         async with asyncio.timeout(_OPEN_SECONDS):
             await asyncio.gather(*map(one, command.runs))
+
+    async def _begin(self, run: str, command: Command) -> bool:
+        reader = Reader(self)
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_connection(lambda: reader, "127.0.0.1", command.port)
+        lines = (
+            f"GET /v1/runs/{run}/events HTTP/1.1",
+            "Host: bench",
+            "Accept: text/event-stream",
+            f"X-API-Key: {command.key}",
+        )
+        transport.write("\r\n".join((*lines, "", "")).encode())
+        try:
+            await reader.begun
+        except ConnectionError:
+            transport.abort()
+            return False
+        return True
 
 
 class Reader(asyncio.Protocol):
@@ -93,6 +109,8 @@ class Reader(asyncio.Protocol):
         self._tail = text[max(end, len(text) - _TAIL_BYTES) :]
         if not self.begun.done() and b"event: run.requested" in text:
             self.begun.set_result(None)
+        elif not self.begun.done() and text.startswith(b"HTTP/") and not text.startswith(b"HTTP/1.1 200"):
+            self.begun.set_exception(ConnectionError(text[:500].decode("latin-1")))
         if text.endswith(b"\r\n0\r\n\r\n"):
             self._readers.ended += 1
 
@@ -116,7 +134,9 @@ async def main() -> None:
             for reader in list(readers.open):
                 if isinstance(reader.transport, asyncio.Transport):
                     reader.transport.abort()
-        told = Told(open=len(readers.open), ended=readers.ended, delays=readers.delays.tolist())
+        told = Told(
+            open=len(readers.open), ended=readers.ended, refused=readers.refused, delays=readers.delays.tolist()
+        )
         readers.delays, readers.ended = array("q"), 0
         sys.stdout.write(msgspec.json.encode(told).decode() + "\n")
         sys.stdout.flush()

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from libs.events.broker import Unavailable
 from libs.events.live import LiveAppend
-from libs.events.log import EventLog, follows_directly
+from libs.events.log import EventLog
 from libs.events.reads import Stored
 from libs.events.run_events import Served, serve_append
 from libs.events.subjects import RunKey, live_subject, shard_of
@@ -44,9 +44,8 @@ async def follow(
     """The run's events with `seq` greater than `after`, each once and in order, until its last.
 
     `on_silence` is called after each `silence_seconds` without an event. `first` is the run's first message, for who
-    has it already: it never changes. Raises UnknownRun when the run does not
-    exist. While the log cannot be reached, waits. Who leaves early closes the iterator (`contextlib.aclosing`), for it
-    listens until then.
+    has it already: it never changes. Raises UnknownRun when the run does not exist. While the log cannot be reached,
+    waits. Who leaves early closes the iterator (`contextlib.aclosing`), for it listens until then.
     """
     loop = asyncio.get_running_loop()
     subject = live_subject(shard_of(run.run_id, log.shards), run)
@@ -83,6 +82,7 @@ class _Reader:
         self._run = run
         self._seq = after
         self._sequence = 0
+        self._pending = 0
         self.behind = False
         """Whether the log could not be read when it had to be."""
         self.ended = False
@@ -117,13 +117,24 @@ class _Reader:
         return fresh
 
     async def _read(self) -> tuple[list[Stored], bool]:
-        if self._sequence:
-            return await self._log.part(self._run, self._sequence + 1, _PAGE_MESSAGES, _PAGE_BYTES)
-        if self._first is not None:
-            return [self._first], True
-        first, end = await asyncio.gather(self._log.first(self._run), self._log.end(self._run))
-        if first is None:
-            raise UnknownRun
-        if end is not None and follows_directly(first, end):
-            return [first, end], False
-        return [first], True
+        """The run's messages after the last that was seen, by as little of the server's work as there is.
+
+        It finds a run's last message at once, but looks through all that came after a place for the next one. So that
+        is asked only where there are some, one first, and then for as many as it says that there are.
+        """
+        if not self._sequence:
+            first = self._first or await self._log.first(self._run)
+            if first is None:
+                raise UnknownRun
+            return [first], True
+        if not self._pending:
+            newest = await self._log.newest(self._run)
+            if newest is None or newest.sequence <= self._sequence:
+                return [], False
+            if serve_append(newest.payload)[0].seq <= self._seq + 1:
+                return [newest], False
+        wanted = min(max(1, self._pending), _PAGE_MESSAGES)
+        messages, self._pending = await self._log.part(self._run, self._sequence + 1, wanted, _PAGE_BYTES)
+        if not messages:
+            raise Unavailable
+        return messages, self._pending > 0

@@ -19,7 +19,17 @@ import msgspec
 from libs.events.broker import Broker, Unavailable
 from libs.events.live import Live
 from libs.events.metrics import APPENDS, APPENDS_FAILED, CONFLICTS
-from libs.events.reads import Refusal, Stored, ask_leader, confirmed_none, last_message, read_part, read_range, stored
+from libs.events.reads import (
+    Refusal,
+    Stored,
+    ask_leader,
+    confirmed_none,
+    last_message,
+    newest_message,
+    read_part,
+    read_range,
+    stored,
+)
 from libs.events.run_events import Append, RunEvent, decode_append, encode_append, serve_append
 from libs.events.subjects import ANY, Kind, RunKey, run_subject, shard_of, stream_of
 from libs.runtime.tracing import Span, begin
@@ -179,10 +189,14 @@ class EventLog:
         """The run's messages from a stream sequence on."""
         return await read_range(self.broker, self.stream(run), self.subject(run, ANY), sequence)
 
-    async def part(self, run: RunKey, sequence: int, messages: int, size: int) -> tuple[list[Stored], bool]:
-        """The same, at most so many messages and about so many bytes of them, and whether there are more."""
+    async def part(self, run: RunKey, sequence: int, messages: int, size: int) -> tuple[list[Stored], int]:
+        """The same, at most so many messages and about so many bytes of them, and how many more there are."""
         stream, subject = self.stream(run), self.subject(run, ANY)
         return await read_part(self.broker, stream, subject, sequence, messages, size, timeout=_ATTEMPT_SECONDS)
+
+    async def newest(self, run: RunKey) -> Stored | None:
+        """The run's last message as any replica has it: what `last` is asked of the leader for, at less cost."""
+        return await newest_message(self.broker, self.stream(run), self.subject(run, ANY), _ATTEMPT_SECONDS)
 
     async def _direct(self, run: RunKey, kind: Kind) -> Stored | None:
         return stored(await self.broker.request(f"$JS.API.DIRECT.GET.{self.stream(run)}.{self.subject(run, kind)}"))

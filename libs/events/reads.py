@@ -108,7 +108,7 @@ async def read_range(broker: Broker, stream: str, subject: str, sequence: int) -
     for the truth, and nodes that have finished would be run again.
     """
     found: list[Stored] = []
-    more = True
+    more = BATCH
     while more:
         part, more = await read_part(broker, stream, subject, sequence, BATCH, BATCH_BYTES)
         found += part
@@ -118,18 +118,27 @@ async def read_range(broker: Broker, stream: str, subject: str, sequence: int) -
 
 async def read_part(
     broker: Broker, stream: str, subject: str, sequence: int, messages: int, size: int, timeout: float = 5.0
-) -> tuple[list[Stored], bool]:
-    """The first of `read_range`: up to `messages` of them, or about `size` bytes; whether there are more."""
+) -> tuple[list[Stored], int]:
+    """The first of `read_range`: up to `messages` of them, or about `size` bytes; and how many more there are.
+
+    Asking for more than there are has the server look through all that came later.
+    """
     wanted = {"seq": sequence, "next_by_subj": subject, "batch": messages, "max_bytes": size}
     *found, status = await broker.request_many(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(wanted), timeout)
     headers = status.headers
     if headers.get("Status") == "404":
-        return [], False
+        return [], 0
     if headers.get("Status") != "204" or not found:
         raise Unavailable(f"the event log could not be read: {headers.get('Description', 'no reason')}")
     _require_unbroken(found, status)
     page = [message for message in map(stored, found) if message is not None]
-    return page, headers.get("Nats-Num-Pending", "0") != "0"
+    return page, int(headers.get("Nats-Num-Pending", "0"))
+
+
+async def newest_message(broker: Broker, stream: str, subject: str, timeout: float) -> Stored | None:
+    """The last message on a subject (wildcards allowed), from whichever replica answers."""
+    body = msgspec.json.encode({"last_by_subj": subject})
+    return stored(await broker.request(f"$JS.API.DIRECT.GET.{stream}", body, timeout=timeout))
 
 
 async def read_page(

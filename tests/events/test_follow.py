@@ -2,11 +2,14 @@
 
 import asyncio
 import itertools
+import json
+from collections.abc import AsyncIterator
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
-from libs.events.broker import Broker
+from libs.events.broker import Broker, Msg
 from libs.events.follow import UnknownRun, follow
 from libs.events.log import EventLog
 from libs.events.run_events import Served, encode_append
@@ -135,6 +138,44 @@ async def test_what_is_heard_and_cannot_be_read_stops_nothing(log: EventLog, run
         await broker.publish(subject, encode_append(said(run, 5)))  # without its place in the stream
         await log.append(run, Kind.ENDED, completed(run, 5), after=after)
         assert (await following).type == "run.completed"
+
+
+@pytest.fixture
+async def asked(broker: Broker) -> AsyncIterator[list[dict[str, Any]]]:
+    """What the log is asked by a body, as the server's other listeners hear it."""
+    found: list[dict[str, Any]] = []
+
+    async def heard(message: Msg) -> None:
+        if message.data:
+            found.append(json.loads(message.data))
+
+    subscription = await broker.subscribe("$JS.API.DIRECT.GET.>", heard)
+    yield found
+    await broker.unsubscribe(subscription)
+
+
+def _about(asked: list[dict[str, Any]], run: RunKey, word: str) -> list[dict[str, Any]]:
+    return [each for each in asked if run.run_id in each.get(word, "")]
+
+
+async def test_a_look_at_a_run_where_nothing_happened_has_the_server_search_nothing(
+    log: EventLog, run: RunKey, asked: list[dict[str, Any]]
+) -> None:
+    """The next message of a run is found by looking through all that other runs appended since: for ever, in a day."""
+    first = await log.append(run, Kind.REQUESTED, requested(run), after=0)
+    following = asyncio.create_task(collect(follow(log, run, silence_seconds=0.3)))
+    await until_true(lambda: len(_about(asked, run, "last_by_subj")) >= 4)
+    await log.append(run, Kind.ENDED, completed(run, 2), after=first)
+    assert await following == [1, 2]
+    assert _about(asked, run, "next_by_subj") == []
+
+
+async def test_the_past_is_asked_for_as_many_messages_as_there_are(
+    log: EventLog, run: RunKey, asked: list[dict[str, Any]]
+) -> None:
+    await write_run(log, run, words=600)
+    assert seqs(await followed(log, run)) == list(range(1, 603))
+    assert [each["batch"] for each in _about(asked, run, "next_by_subj")] == [1, 256, 256, 88]
 
 
 async def test_silence_is_told_for_as_long_as_it_lasts(log: EventLog, run: RunKey) -> None:
