@@ -84,10 +84,10 @@ class Consumer:
         self.done: list[tuple[float, int]] = []
         """When what was acknowledged, for a server that dies before it has written that down."""
 
-    @property
-    def floor(self) -> int:
-        """Up to which stream sequence everything that was delivered is acknowledged."""
-        return min([self.reached, *(sequence - 1 for sequence in self.pending)])
+    def info(self) -> dict[str, Any]:
+        """The answer about it: up to where everything that was delivered is acknowledged, and how much is not."""
+        floor = min([self.reached, *(sequence - 1 for sequence in self.pending)])
+        return {"ack_floor": {"stream_seq": floor}, "num_ack_pending": len(self.pending)}
 
 
 class Stream:

@@ -91,6 +91,8 @@ class Server:
             self._api(subject.split(".")[2:], data, reply)
         elif subject.startswith("$JS.ACK."):
             self._acknowledged(subject.split("."), data)
+            if reply:
+                self.send(reply, b"")
         else:
             self._published(subject, data, headers or {}, reply)
 
@@ -220,7 +222,7 @@ class Server:
                 self._answer(reply, {"purged": self.streams[name].purge(wanted["filter"], wanted.get("seq"))})
             case ["CONSUMER", "INFO", name, consumer_name]:
                 known = self.streams[name].consumers.get(consumer_name)
-                self._answer(reply, {"ack_floor": {"stream_seq": known.floor}} if known else {"error": {"code": 404}})
+                self._answer(reply, known.info() if known else {"error": {"code": 404}})
             case ["CONSUMER", "CREATE", name, *_]:
                 self._make_consumer(self.streams[name], msgspec.json.decode(data)["config"], reply)
             case ["CONSUMER", "MSG", "NEXT", name, consumer_name]:
