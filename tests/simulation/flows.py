@@ -71,6 +71,26 @@ _TALKS = chain(
     node("out", "api_output", {"value": "{{ talk.text }}"}),
 )
 
+_RESTS = chain(
+    node("in", "api_input", _FIELDS),
+    node("wait", "delay", {"seconds": 4}),
+    node("call", "http_request", {"url": "http://well.example/call"}, retry={"max_attempts": 3, "backoff_seconds": 2}),
+    node("again", "delay", {"seconds": 0.5}),
+    node("out", "api_output", {"value": "{{ call.status }}"}),
+)
+
+_HURRIES: dict[str, Any] = {
+    **chain(
+        node("in", "api_input", _FIELDS),
+        node(
+            "call", "http_request", {"url": "http://well.example/call"}, retry={"max_attempts": 9, "backoff_seconds": 2}
+        ),
+        node("wait", "delay", {"seconds": 5}),
+        node("out", "api_output", {"value": "{{ call.status }}"}),
+    ),
+    "settings": {"timeout_seconds": 7},
+}
+
 DOCUMENTS: dict[str, dict[str, Any]] = {
     "pure": _PURE,
     "row": _ROW,
@@ -78,4 +98,6 @@ DOCUMENTS: dict[str, dict[str, Any]] = {
     "branches": _BRANCHES,
     "fails": _FAILS,
     "talks": _TALKS,
+    "rests": _RESTS,
+    "hurries": _HURRIES,
 }

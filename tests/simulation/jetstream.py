@@ -78,9 +78,16 @@ class Consumer:
         self.pending: dict[int, Pending] = {}
         self.deliveries: dict[int, int] = {}
         self.sequence = 0
+        self.reached = 0
+        """The stream sequence of the last message that was delivered for the first time."""
         self.pulls: deque[Pull] = deque()
         self.done: list[tuple[float, int]] = []
         """When what was acknowledged, for a server that dies before it has written that down."""
+
+    def info(self) -> dict[str, Any]:
+        """The answer about it: up to where everything that was delivered is acknowledged, and how much is not."""
+        floor = min([self.reached, *(sequence - 1 for sequence in self.pending)])
+        return {"ack_floor": {"stream_seq": floor}, "num_ack_pending": len(self.pending)}
 
 
 class Stream:
@@ -129,6 +136,15 @@ class Stream:
             if matches(consumer.filters, subject):
                 consumer.queue.append(self.last)
         return message
+
+    def purge(self, subject: str, before: int | None = None) -> int:
+        """Throw away what matches, all of it or what lies before a sequence; how many that were."""
+        gone = [s for s, m in self.messages.items() if matches((subject,), m.subject) and (not before or s < before)]
+        for sequence in gone:
+            of_subject = self.by_subject[self.messages.pop(sequence).subject]
+            of_subject.remove(sequence)
+        self.by_subject = {each: sequences for each, sequences in self.by_subject.items() if sequences}
+        return len(gone)
 
     def direct(self, message: Message | None) -> tuple[bytes, Headers]:
         """The answer of a direct get."""
@@ -255,6 +271,7 @@ class Deliveries:
     def _deliver(self, stream: Stream, consumer: Consumer, sequence: int, reply: str) -> None:
         message = stream.messages[sequence]
         consumer.sequence += 1
+        consumer.reached = max(consumer.reached, sequence)
         attempt = consumer.deliveries[sequence] = consumer.deliveries.get(sequence, 0) + 1
         place = f"{attempt}.{sequence}.{consumer.sequence}.{int(self._time() * 1e9)}.{len(consumer.queue)}"
         if consumer.explicit:
@@ -296,12 +313,11 @@ class Deliveries:
         now = self._time()
         if now - pull.quiet_since >= pull.heartbeat - 1e-6:
             pull.quiet_since = now
-            last = max(consumer.deliveries, default=0)
             headers = {
                 "Status": "100",
                 "Description": "Idle Heartbeat",
                 "Nats-Last-Consumer": str(consumer.sequence),
-                "Nats-Last-Stream": str(last),
+                "Nats-Last-Stream": str(consumer.reached),
             }
             self._send(pull.reply, b"", headers, pull.reply, "")
         self._at(pull.quiet_since + pull.heartbeat, lambda: self._beat(consumer, pull))

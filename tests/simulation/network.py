@@ -6,8 +6,8 @@ from contextvars import Context
 from typing import TYPE_CHECKING
 
 import msgspec
-from nats.aio.msg import Msg
 
+from libs.events.wire import Heard, Listener
 from tests.simulation.loop import VirtualLoop
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Network:
         self.context = Context()
         self._chance = chance
 
-    def bring(self, connection: "Connection", call: Callable[[Msg], None], message: Msg) -> None:
+    def bring(self, connection: "Connection", call: Listener, message: Heard) -> None:
         """From the server to a process."""
         if not connection.open or self._lost():
             return
@@ -80,6 +80,6 @@ class Network:
         return when, when
 
 
-def _arrive(connection: "Connection", life: int, call: Callable[[Msg], None], message: Msg) -> None:
+def _arrive(connection: "Connection", life: int, call: Listener, message: Heard) -> None:
     if connection.life == life:
         call(message)

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from libs.egress import Request
+from libs.egress import Policy, Request
 from libs.egress.messages import Answer
 from libs.flows.effects import ModelAnswer, ModelCall
 from libs.runtime.failures import Retryable, Terminal
@@ -51,6 +51,8 @@ class Outside:
 
 class Door:
     """A process's way out: stands for `libs.egress.Egress`."""
+
+    policy = Policy.parse("")
 
     def __init__(self, outside: Outside, process: Process) -> None:
         self._outside = outside

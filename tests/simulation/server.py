@@ -2,11 +2,12 @@
 
 import random
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import msgspec
-from nats.aio.msg import Msg
 
+from libs.events.wire import Heard, Listener, encode_headers
 from tests.simulation.jetstream import (
     WRONG_LAST_SEQUENCE_UNDER_REPLICATION,
     Consumer,
@@ -17,7 +18,7 @@ from tests.simulation.jetstream import (
     matches,
     pattern,
 )
-from tests.simulation.loop import Process, VirtualLoop
+from tests.simulation.loop import EPOCH, Process, VirtualLoop
 from tests.simulation.network import Network
 
 OnStored = Callable[[Stream, Message], None]
@@ -29,13 +30,24 @@ _UNWRITTEN_SECONDS = 0.5
 """What a consumer was told so shortly before its server was killed may be forgotten; messages never are."""
 
 
-class Heard(msgspec.Struct):
+class Interest(msgspec.Struct):
     """A subscription of a connection, as the server knows it."""
 
     subject: str
     connection: "Connection"
-    call: Callable[[Msg], None]
-    queue: str = ""
+    call: Listener
+
+
+def _head(headers: Headers | None) -> bytes:
+    """Headers as they go over the wire, the server's own status in the first line."""
+    if not headers:
+        return b""
+    named = {name: value for name, value in headers.items() if name not in ("Status", "Description")}
+    head = encode_headers(named)
+    if "Status" not in headers:
+        return head
+    status = f"NATS/1.0 {headers['Status']} {headers.get('Description', '')}".strip()
+    return status.encode() + head.removeprefix(b"NATS/1.0")
 
 
 class Connection:
@@ -61,7 +73,7 @@ class Server:
         self.up = True
         self.streams: dict[str, Stream] = {}
         self.connections: list[Connection] = []
-        self.heard: list[Heard] = []
+        self.interests: list[Interest] = []
         self.leaderless_until = 0.0
         self.on_stored: list[OnStored] = []
         self._names = 0
@@ -79,21 +91,23 @@ class Server:
             self._api(subject.split(".")[2:], data, reply)
         elif subject.startswith("$JS.ACK."):
             self._acknowledged(subject.split("."), data)
+            if reply:
+                self.send(reply, b"")
         else:
             self._published(subject, data, headers or {}, reply)
 
-    def hear(self, heard: Heard) -> None:
+    def hear(self, interest: Interest) -> None:
         """A client subscribes."""
-        self.heard.append(heard)
+        self.interests.append(interest)
 
-    def unhear(self, heard: Heard) -> None:
+    def unhear(self, interest: Interest) -> None:
         """A client does so no more."""
-        if heard in self.heard:
-            self.heard.remove(heard)
+        if interest in self.interests:
+            self.interests.remove(interest)
 
     def closed(self, connection: Connection) -> None:
         """A connection is gone: so is what was asked over it."""
-        self.heard = [each for each in self.heard if each.connection is not connection]
+        self.interests = [each for each in self.interests if each.connection is not connection]
 
     # What happens to it
 
@@ -119,9 +133,9 @@ class Server:
 
     def send(self, subject: str, data: bytes, headers: Headers | None = None, shown: str = "", reply: str = "") -> bool:
         """Bring a message to everybody who listens on `subject`; whether anybody does."""
-        found = [each for each in self.heard if pattern(each.subject).fullmatch(subject)]
+        found = [each for each in self.interests if pattern(each.subject).fullmatch(subject)]
+        message = Heard(shown or subject, reply, data, _head(headers))
         for each in found:
-            message = Msg(_client=None, subject=shown or subject, reply=reply, data=data, headers=headers)  # type: ignore[arg-type]  # made up
             self.network.bring(each.connection, each.call, message)
         return bool(found)
 
@@ -129,12 +143,12 @@ class Server:
         self.send(to, data, headers, shown, reply)
 
     def _hears(self, subject: str) -> bool:
-        return any(pattern(each.subject).fullmatch(subject) for each in self.heard)
+        return any(pattern(each.subject).fullmatch(subject) for each in self.interests)
 
     def _at(self, when: float, call: Callable[[], None]) -> None:
         self.loop.call_at(when, call, context=self.network.context)
 
-    def _published(self, subject: str, data: bytes, headers: Headers, reply: str) -> None:
+    def _published(self, subject: str, data: bytes, headers: Headers, reply: str, *, surely: bool = False) -> None:
         stream = next((each for each in self.streams.values() if matches(each.subjects, subject)), None)
         if stream is None:
             if not self.send(subject, data, headers or None, reply=reply) and reply:
@@ -146,7 +160,7 @@ class Server:
                 self.send(reply, b"", {"Status": "503"})
             return
         refusal = stream.refusal(subject, headers)
-        if refusal is None and self.network.refuses_without_reason():
+        if refusal is None and not surely and self.network.refuses_without_reason():
             refusal = {"code": 400, "err_code": WRONG_LAST_SEQUENCE_UNDER_REPLICATION, "description": "wrong last"}
         if refusal is not None:
             self._answer(reply, {"error": refusal, "stream": stream.name, "seq": 0})
@@ -155,6 +169,7 @@ class Server:
         for call in self.on_stored:
             call(stream, message)
         self._answer(reply, {"stream": stream.name, "seq": message.sequence})
+        self._schedule(stream, message)
         republish = stream.config.get("republish")
         if republish:
             told = {**headers, "Nats-Stream": stream.name, "Nats-Subject": subject}
@@ -162,6 +177,24 @@ class Server:
             self.send("live." + subject, data, told)
         for consumer in list(stream.consumers.values()):
             self._deliveries.pump(stream, consumer)
+
+    def _schedule(self, stream: Stream, message: Message) -> None:
+        """Have a message that is a timer come due, unless it is replaced or purged before; or end one that is."""
+        at = message.headers.get("Nats-Schedule", "").removeprefix("@at ")
+        if at:
+            when = (datetime.fromisoformat(at) - EPOCH).total_seconds()
+            self._at(max(when, self.loop.time()) + self.chance.uniform(0.0, 0.2), lambda: self._due(stream, message))
+        elif message.headers.get("Nats-Schedule-Next") == "purge":
+            stream.purge(message.headers["Nats-Scheduler"])
+
+    def _due(self, stream: Stream, message: Message) -> None:
+        if stream.messages.get(message.sequence) is not message:
+            return
+        if not self.up or self._leaderless():
+            self._at(self.loop.time() + 0.5, lambda: self._due(stream, message))
+            return
+        told = {"Nats-Scheduler": message.subject, "Nats-Schedule-Next": "purge"}
+        self._published(message.headers["Nats-Schedule-Target"], message.data, told, "", surely=True)
 
     # The API of JetStream
 
@@ -184,6 +217,12 @@ class Server:
                 stream = self.streams[name]
                 body, headers = stream.direct(stream.messages.get(stream.last_of(".".join(tokens))))
                 self.send(reply, body, headers)
+            case ["STREAM", "PURGE", name]:
+                wanted = msgspec.json.decode(data)
+                self._answer(reply, {"purged": self.streams[name].purge(wanted["filter"], wanted.get("seq"))})
+            case ["CONSUMER", "INFO", name, consumer_name]:
+                known = self.streams[name].consumers.get(consumer_name)
+                self._answer(reply, known.info() if known else {"error": {"code": 404}})
             case ["CONSUMER", "CREATE", name, *_]:
                 self._make_consumer(self.streams[name], msgspec.json.decode(data)["config"], reply)
             case ["CONSUMER", "MSG", "NEXT", name, consumer_name]:

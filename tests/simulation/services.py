@@ -11,12 +11,15 @@ from libs.edge.streams import Streams
 from libs.events.broker import Broker
 from libs.events.log import EventLog
 from libs.events.subjects import CANCEL
+from libs.events.timers import due_timers, keep_sweeping
 from libs.runtime.settings import Settings
-from services.executor.app import worker
+from libs.storage.secret_values import Secrets
+from services.executor.app import DURABLE, due_worker, requests_worker
 from services.executor.effects import Performer
 from services.executor.files import Files
 from services.executor.models import Models
 from services.executor.models.echo import Echo
+from services.executor.resting import KIND
 from services.executor.runs import Runs
 from services.gateway.admission.gate import Gate
 from services.gateway.cache import Cache
@@ -57,15 +60,18 @@ async def run_executor(service: Service, shards: int, outside: Outside) -> None:
     performer = Performer(cast(Any, Door(outside, service.process)), models, cast(Any, None))
     secrets = Secrets(cast(Any, None))
     files = Files(cast(Any, None), cast(Any, None), max_bytes=0, types=())
-    runs = Runs(broker, EventLog(broker, shards), Versions(broker), performer, secrets, files, name)
+    log = EventLog(broker, shards)
+    runs = Runs(broker, log, Versions(broker), performer, secrets, files, name, SETTINGS.lease_seconds)
     await broker.subscribe(CANCEL, runs.on_cancel)
     async with asyncio.TaskGroup() as group:
-        watching = group.create_task(runs.watch())
-        for shard in range(shards):
-            each = worker(broker, shard, SETTINGS, shards, runs)
+        due = due_timers(KIND, DURABLE, SETTINGS.lease_seconds)
+        minding = [group.create_task(runs.watch()), group.create_task(keep_sweeping(broker, due))]
+        workers = [requests_worker(broker, shard, SETTINGS, shards, runs) for shard in range(shards)]
+        for each in (*workers, due_worker(broker, due, SETTINGS, shards, runs)):
             group.create_task(each.run(service.stopping, SETTINGS.drain_seconds))
         await service.stopping.wait()
-        watching.cancel()
+        for task in minding:
+            task.cancel()
 
 
 async def run_gateway(service: Service, shards: int) -> None:
@@ -75,23 +81,19 @@ async def run_gateway(service: Service, shards: int) -> None:
     directory = Directory(broker)
     gate = Gate(broker, log)
     async with waiting(broker, log, name) as waiters, asyncio.TaskGroup() as group:
-        nothing = SimpleNamespace()
-        gateway = Gateway(
-            settings=SETTINGS,
-            broker=broker,
-            log=log,
-            callers=cast(Any, nothing),
-            directory=directory,
-            versions=Versions(broker),
-            waiting=waiters,
-            streams=Streams(),
-            runs=cast(Any, nothing),
-            gate=gate,
-            cache=Cache(broker),
-            files=cast(Any, nothing),
-            secrets=cast(Any, nothing),
-            collections=cast(Any, nothing),
-        )
+        absent: dict[str, Any] = dict.fromkeys(Gateway.__struct_fields__, SimpleNamespace())
+        here = {
+            "settings": SETTINGS,
+            "broker": broker,
+            "log": log,
+            "directory": directory,
+            "versions": Versions(broker),
+            "waiting": waiters,
+            "streams": Streams(),
+            "gate": gate,
+            "cache": Cache(broker),
+        }
+        gateway = Gateway(**absent | here)
         background = group.create_task(directory.registry.tail.run())
         await directory.registry.tail.caught_up.wait()
         for each in feeders(broker, log, Feeder(log, gate, directory)):

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from libs.edge.problems import Problem
@@ -24,7 +24,7 @@ from tests.simulation.world import NARROW, OPEN, SMALL, World, live
 ONE = {"": Limits(concurrent_runs=1)}
 
 
-def in_a_calm_world(story: Callable[[World], Awaitable[Any]]) -> Any:
+def in_a_calm_world(story: Callable[[World], Coroutine[Any, Any, Any]]) -> Any:
     """What a story answers that is told where nothing goes wrong by itself."""
 
     def make(loop: VirtualLoop) -> World:

@@ -8,35 +8,43 @@ from contextlib import asynccontextmanager
 from nats.aio.msg import Msg
 
 from libs.events.broker import Unavailable
+from libs.events.wire import Heard, Listener, encode_headers
 from tests.simulation.jetstream import Headers
 from tests.simulation.loop import Process
-from tests.simulation.server import PING, Connection, Heard, Server
+from tests.simulation.server import PING, Connection, Interest, Server
 
 Call = Callable[[Msg], Awaitable[None]]
 
 
 class Subscribed:
-    """One subscription: its messages are handled one after the other, as nats-py does."""
+    """One subscription: a listener that is called at once, or messages that are handled one after the other."""
 
-    def __init__(self, process: Process, call: Call, defects: list[str]) -> None:
-        self.heard: Heard | None = None
-        self.queue: asyncio.Queue[Msg] = asyncio.Queue()
+    def __init__(self) -> None:
+        self.interest: Interest | None = None
+        self.queue: asyncio.Queue[Heard] = asyncio.Queue()
+        self.handling: asyncio.Task[None] | None = None
         self.closed = False
-        self._call = call
-        self._defects = defects
-        self._handling = process.start(self._handle())
 
     def close(self) -> None:
         self.closed = True
-        self._handling.cancel()
+        if self.handling is not None:
+            self.handling.cancel()
 
-    async def _handle(self) -> None:
+    async def handle(self, call: Call, defects: list[str]) -> None:
+        """Hand on what is in the queue, as nats-py does."""
         while True:
-            message = await self.queue.get()
+            heard = await self.queue.get()
+            message = Msg(
+                _client=None,  # type: ignore[arg-type]  # nobody answers by it
+                subject=heard.subject,
+                reply=heard.reply,
+                data=heard.data,
+                headers=heard.headers or None,
+            )
             try:
-                await self._call(message)
+                await call(message)
             except Exception as error:  # noqa: BLE001  # nats-py logs it and goes on: here it is a finding
-                self._defects.append(f"a subscriber raised {type(error).__name__}: {error}")
+                defects.append(f"a subscriber raised {type(error).__name__}: {error}")
             self.queue.task_done()
 
 
@@ -44,6 +52,7 @@ class Wire:
     """What stands for a `Broker`."""
 
     max_payload = 8 * 1024 * 1024 + 4096
+    replicated = False
 
     def __init__(self, server: Server, process: Process) -> None:
         self.connection = Connection(server, process)
@@ -51,13 +60,13 @@ class Wire:
         self._process = process
         self._inbox = f"_INBOX.{process.name}"
         self._numbers = itertools.count()
-        self._waiting: dict[str, tuple[asyncio.Future[list[Msg]], list[Msg], bool]] = {}
+        self._waiting: dict[str, tuple[asyncio.Future[Heard], list[Heard] | None]] = {}
         self._subscriptions: list[Subscribed] = []
         self._on_reconnect: list[Callable[[], None]] = []
         self.on_append: Callable[[], None] | None = None
         """Called once, after the next append to `watched` was sent: the moment at which most can go wrong."""
         self.watched: tuple[str, ...] = ()
-        self._answers = Heard(f"{self._inbox}.*", self.connection, self._on_answer)
+        self._answers = Interest(f"{self._inbox}.*", self.connection, self._on_answer)
         self._dead = False
         server.connections.append(self.connection)
         process.on_death.append(self._die)
@@ -76,29 +85,51 @@ class Wire:
     def new_inbox(self) -> str:
         return f"{self._inbox}-{next(self._numbers)}"
 
+    def send(self, subject: str, payload: bytes = b"", reply: str = "", head: bytes = b"") -> None:
+        if not self.connection.open:
+            raise Unavailable
+        headers = Heard("", "", b"", head).headers if head else None
+        connection, server = self.connection, self._server
+        server.network.take(connection, lambda: server.receive(connection, subject, payload, headers, reply))
+        if self.on_append is not None and subject.startswith(self.watched):
+            told, self.on_append = self.on_append, None
+            told()
+
     async def publish(self, subject: str, payload: bytes = b"", headers: Headers | None = None) -> None:
-        self._send(subject, payload, headers, "")
+        self.send(subject, payload, head=encode_headers(headers) if headers else b"")
 
     async def publish_with_reply(self, subject: str, payload: bytes, reply: str) -> None:
-        self._send(subject, payload, None, reply)
+        self.send(subject, payload, reply)
 
     async def request(
         self, subject: str, payload: bytes = b"", headers: Headers | None = None, timeout: float = 2.0
-    ) -> Msg:
-        (answer,) = await self._ask(subject, payload, headers, timeout, many=False)
-        if not answer.data and answer.headers and answer.headers.get("Status") == "503":
+    ) -> Heard:
+        answer = await self.ask(subject, payload, encode_headers(headers) if headers else b"", timeout)
+        if answer.has_status and not answer.data and answer.headers["Status"] == "503":
             raise Unavailable
         return answer
 
-    async def request_many(self, subject: str, payload: bytes, timeout: float = 5.0) -> list[Msg]:
-        return await self._ask(subject, payload, None, timeout, many=True)
+    async def ask(self, subject: str, payload: bytes, head: bytes, timeout: float) -> Heard:
+        return await self._ask(subject, payload, head, timeout, None)
+
+    async def request_many(self, subject: str, payload: bytes, timeout: float = 5.0) -> list[Heard]:
+        answers: list[Heard] = []
+        answers.append(await self._ask(subject, payload, b"", timeout, answers))
+        return answers
 
     async def subscribe(self, subject: str, call: Call, queue: str = "") -> Subscribed:
-        subscription = Subscribed(self._process, call, self._server.loop.defects)
-        subscription.heard = Heard(subject, self.connection, subscription.queue.put_nowait, queue)
+        subscription = Subscribed()
+        subscription.handling = self._process.start(subscription.handle(call, self._server.loop.defects))
+        return self._subscribed(subscription, subject, subscription.queue.put_nowait)
+
+    async def hear(self, subject: str, listener: Listener) -> Subscribed:
+        return self._subscribed(Subscribed(), subject, listener)
+
+    def _subscribed(self, subscription: Subscribed, subject: str, listener: Listener) -> Subscribed:
+        subscription.interest = Interest(subject, self.connection, listener)
         self._subscriptions.append(subscription)
         if self.connection.open:
-            self._tell(self._server.hear, subscription.heard)
+            self._tell(self._server.hear, subscription.interest)
         return subscription
 
     async def unsubscribe(self, subscription: Subscribed) -> None:
@@ -106,12 +137,12 @@ class Wire:
             return
         subscription.close()
         self._subscriptions.remove(subscription)
-        if self.connection.open and subscription.heard is not None:
-            self._tell(self._server.unhear, subscription.heard)
+        if self.connection.open and subscription.interest is not None:
+            self._tell(self._server.unhear, subscription.interest)
 
     async def drain(self, subscription: Subscribed) -> None:
-        if self.connection.open and subscription.heard is not None:
-            self._tell(self._server.unhear, subscription.heard)
+        if self.connection.open and subscription.interest is not None:
+            self._tell(self._server.unhear, subscription.interest)
             try:
                 async with asyncio.timeout(1.0):
                     await self.request(PING)
@@ -121,20 +152,20 @@ class Wire:
         await self.unsubscribe(subscription)
 
     @asynccontextmanager
-    async def listen(self, subject: str, pending: int) -> AsyncIterator[asyncio.Queue[Msg | None]]:
-        queue: asyncio.Queue[Msg | None] = asyncio.Queue()
+    async def listen(self, subject: str, pending: int) -> AsyncIterator[asyncio.Queue[Heard | None]]:
+        queue: asyncio.Queue[Heard | None] = asyncio.Queue()
 
         def missed() -> None:
             if queue.qsize() <= pending:
                 queue.put_nowait(None)
 
-        async def heard(message: Msg) -> None:
+        def heard(message: Heard) -> None:
             if queue.qsize() < pending:
                 queue.put_nowait(message)
             else:
                 missed()
 
-        subscription = await self.subscribe(subject, heard)
+        subscription = await self.hear(subject, heard)
         self.on_reconnect(missed)
         try:
             yield queue
@@ -149,7 +180,7 @@ class Wire:
         if not self.connection.open:
             return
         self._close()
-        for future, _, _ in self._waiting.values():
+        for future, _ in self._waiting.values():
             if not future.done():
                 future.set_exception(Unavailable("the connection to the event log was lost"))
         self._process.call_at(self._server.loop.time() + seconds, self._reconnect)
@@ -162,8 +193,8 @@ class Wire:
             return
         self._open()
         for subscription in self._subscriptions:
-            if subscription.heard is not None:
-                self._tell(self._server.hear, subscription.heard)
+            if subscription.interest is not None:
+                self._tell(self._server.hear, subscription.interest)
         for call in list(self._on_reconnect):
             call()
 
@@ -182,48 +213,38 @@ class Wire:
         self._close()
         self._server.connections.remove(self.connection)
 
-    def _tell(self, call: Callable[[Heard], None], heard: Heard) -> None:
+    def _tell(self, call: Callable[[Interest], None], interest: Interest) -> None:
         life = self.connection.life
 
         def arrived() -> None:
             if self.connection.life == life:
-                call(heard)
+                call(interest)
 
         self._server.network.take(self.connection, arrived, surely=True)
 
-    def _send(self, subject: str, payload: bytes, headers: Headers | None, reply: str) -> None:
-        if not self.connection.open:
-            raise Unavailable
-        connection, server = self.connection, self._server
-        server.network.take(connection, lambda: server.receive(connection, subject, payload, headers, reply))
-        if self.on_append is not None and subject.startswith(self.watched):
-            told, self.on_append = self.on_append, None
-            told()
-
-    async def _ask(
-        self, subject: str, payload: bytes, headers: Headers | None, timeout: float, *, many: bool
-    ) -> list[Msg]:
+    async def _ask(self, subject: str, payload: bytes, head: bytes, timeout: float, rest: list[Heard] | None) -> Heard:
         loop = asyncio.get_running_loop()
         token = str(next(self._numbers))
-        future: asyncio.Future[list[Msg]] = loop.create_future()
-        self._send(subject, payload, headers, f"{self._inbox}.{token}")
-        self._waiting[token] = (future, [], many)
-        timer = loop.call_later(timeout, self._give_up, future)
+        future: asyncio.Future[Heard] = loop.create_future()
+        self.send(subject, payload, f"{self._inbox}.{token}", head)
+        self._waiting[token] = (future, rest)
+        timer = loop.call_later(timeout, _give_up, future)
         try:
             return await future
         finally:
             timer.cancel()
             del self._waiting[token]
 
-    def _give_up(self, future: "asyncio.Future[list[Msg]]") -> None:
-        if not future.done():
-            future.set_exception(Unavailable("the event log did not answer in time"))
-
-    def _on_answer(self, message: Msg) -> None:
-        # The server tells an answer's subject; deliveries show another one, but they do not come here.
-        future, messages, many = self._waiting.get(message.subject.rpartition(".")[2], (None, [], False))
+    def _on_answer(self, message: Heard) -> None:
+        future, rest = self._waiting.get(message.subject.rpartition(".")[2], (None, None))
         if future is None or future.done():
             return
-        messages.append(message)
-        if not many or (message.headers and "Status" in message.headers):
-            future.set_result(messages)
+        if rest is None or message.has_status:
+            future.set_result(message)
+        else:
+            rest.append(message)
+
+
+def _give_up(future: "asyncio.Future[Heard]") -> None:
+    if not future.done():
+        future.set_exception(Unavailable("the event log did not answer in time"))

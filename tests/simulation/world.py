@@ -15,7 +15,7 @@ import time_machine
 
 from libs.events.managed import Change, Deployment, FlowHead, FlowVersion, Limits, State, Workspace, subject_of
 from libs.events.subjects import MANAGEMENT
-from libs.events.topology import dead_letter_stream, event_stream, management_stream, register_streams
+from libs.events.topology import all_streams
 from tests.simulation.flows import DOCUMENTS
 from tests.simulation.jetstream import Stream
 from tests.simulation.loop import EPOCH, VirtualLoop
@@ -94,8 +94,7 @@ class World:
         return seen.hexdigest()
 
     def _make_streams(self) -> None:
-        configs = [event_stream(shard, 1, self.shards) for shard in range(self.shards)]
-        for config in [*configs, management_stream(1), dead_letter_stream(1), *register_streams(1)]:
+        for config in all_streams(self.shards, replicas=1):
             self.server.streams[config["name"]] = Stream(config)
         for workspace, limits in LIMITS.items():
             self._record(workspace, Workspace(id=workspace, name="x", plan="pro", limits=limits, created_at=EPOCH))
@@ -157,7 +156,8 @@ def _errors() -> Iterator[list[str]]:
     errors: list[str] = []
 
     def keep(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-        errors.append(f"logged as an error: {event}")
+        told = {name: str(value)[-300:] for name, value in event.items()}
+        errors.append(f"logged as an error: {told}")
         raise structlog.DropEvent
 
     before = structlog.get_config()
