@@ -4,8 +4,6 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
-from services.executor.secrets import Secrets
-
 from libs.catalog.versions import Versions
 from libs.edge.streams import Streams
 from libs.events.broker import Broker
