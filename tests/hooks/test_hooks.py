@@ -231,6 +231,10 @@ async def test_the_workspaces_limits_hold_for_them_too(
     body = b'{"ref": "a"}'
     answers = [await post(service, stack, deployment, body, standard(body, delivery=f"msg_{n}")) for n in range(2)]
     assert [answer.status for answer in answers] == [202, 429]
+    assert all("RateLimit" in answer.headers for answer in answers)
+    forged = await post(service, stack, deployment, body, {**standard(body), "webhook-signature": "v1,AAAA"})
+    assert forged.status == 401
+    assert "RateLimit" not in forged.headers
 
 
 async def test_the_setting_is_shown_changed_and_taken_back(

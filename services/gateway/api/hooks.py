@@ -38,7 +38,6 @@ async def receive(call: Call[Gateway]) -> Reply:
     if deployment is not None and is_signed(deployment.incoming, headers):
         limits = call.app.directory.workspace_limits(deployment.workspace)
         caller = msgspec.structs.replace(ANONYMOUS, key_id=_BY, workspace=deployment.workspace, limits=limits)
-        call.act_for(caller)
     else:
         caller, deployment = callable_deployment(call, name)
         if call.caller is ANONYMOUS and deployment.incoming.verify != "none":
@@ -46,6 +45,7 @@ async def receive(call: Call[Gateway]) -> Reply:
     body = await read_body(call.request, call.app.settings.max_body_bytes)
     if is_signed(deployment.incoming, headers):
         key = await _verified(call, deployment, body)
+        call.act_for(caller)  # not before: what is left of a workspace's limits is not for whoever knows its addresses
     return await _accepted(call, caller, in_service(deployment), body, key)
 
 
