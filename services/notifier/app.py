@@ -34,6 +34,10 @@ from services.notifier.retries import read_schedule
 from services.notifier.sources import consuming
 from services.notifier.subscribers import Subscribers
 
+_CONNECTIONS = 4096
+_OF_A_HOST = 64
+"""As many attempts as there may be under way, and as one lane may have: hosts that hang take no other's place."""
+
 
 @asynccontextmanager
 async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Event) -> AsyncIterator[None]:
@@ -41,7 +45,9 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
     async with (
         connect(settings.nats_url, settings.instance, stopping.set, access_of(settings)) as broker,
         Callers(broker) as callers,
-        Egress(Policy.parse(settings.egress_allow)) as egress,
+        Egress(
+            Policy.parse(settings.egress_allow), connections=_CONNECTIONS, connections_per_host=_OF_A_HOST
+        ) as egress,
         open_email(settings) as email,
         answering(broker, settings, readiness),
         asyncio.TaskGroup() as group,

@@ -38,10 +38,10 @@ class WebhookOfDeployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     """A webhook for this deployment alone."""
 
     url: WebhookUrl
-    events: Annotated[tuple[WebhookEvent, ...], msgspec.Meta(min_length=1, max_length=4)] = (
-        "flow_completed",
-        "flow_error",
-    )
+    events: Annotated[
+        tuple[WebhookEvent, ...],
+        msgspec.Meta(min_length=1, max_length=4, description="What it is told of; the ends of runs by default."),
+    ] = msgspec.field(default_factory=lambda: ("flow_completed", "flow_error"))
 
 
 Webhooks = Annotated[list[WebhookOfDeployment], msgspec.Meta(max_length=10)]
