@@ -78,7 +78,7 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
             minding = [group.create_task(runs.watch()), group.create_task(keep_sweeping(broker, due))]
             closing = group.create_task(_close(turns, stopping))
             workers = [requests_worker(broker, shard, settings, log.shards, runs, turns) for shard in range(log.shards)]
-            workers.append(due_worker(broker, due, settings, log.shards, runs))
+            workers.append(due_worker(broker, due, settings, log.shards, runs, turns))
             for each in workers:
                 group.create_task(each.run(stopping, settings.drain_seconds))
             readiness.require("consumers", lambda: all(w.pull is not None for w in workers))
@@ -114,12 +114,12 @@ def requests_worker(broker: Broker, shard: int, settings: Settings, shards: int,
     return found
 
 
-def due_worker(broker: Broker, due: Subscription, settings: Settings, shards: int, runs: Runs) -> Worker:
+def due_worker(broker: Broker, due: Subscription, settings: Settings, shards: int, runs: Runs, turns: Turns) -> Worker:
     """The worker of the runs whose wait is over; it has as much room as a stream, beside them."""
-    room = max(1, settings.concurrency // shards)
+    room = max(1, (settings.concurrency + settings.waiting) // shards)
 
     def free() -> int:
-        return room - found.busy
+        return 0 if turns.full else room - found.busy
 
     found = Worker(broker, due, runs.on_run_due, free, runs.on_due_poison)
     return found

@@ -7,7 +7,8 @@ executor has it: either way it is left alone.
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 
 import structlog
 
@@ -83,14 +84,10 @@ class Runs:
         or so; others are not kept waiting for it.
         """
         run, _ = parse_run_subject(delivery.subject)
-        if not self._turns.take(run.workspace):
-            await self._turns.wait(run.workspace, len(delivery.payload))
-        try:
+        async with self._turn(run, delivery):
             append = decode_append(delivery.payload)
             state, sequence = await self._state(run, append, delivery)
             await self._carry(run, append, state, sequence, delivery.attempt)
-        finally:
-            self._turns.leave(run.workspace)
 
     async def on_run_due(self, delivery: Delivery) -> None:
         """Go on with a run whose wait is over, or end one whose time is."""
@@ -98,8 +95,18 @@ class Runs:
         if wake.over:
             await self._end_late(wake.run)
             return
-        first, state, sequence = await read_run(self._log, wake.run)
-        await self._carry(wake.run, first, state, sequence, delivery.attempt)
+        async with self._turn(wake.run, delivery):
+            first, state, sequence = await read_run(self._log, wake.run)
+            await self._carry(wake.run, first, state, sequence, delivery.attempt)
+
+    @asynccontextmanager
+    async def _turn(self, run: RunKey, delivery: Delivery) -> AsyncIterator[None]:
+        if not self._turns.take(run.workspace):
+            await self._turns.wait(run.workspace, len(delivery.payload))
+        try:
+            yield
+        finally:
+            self._turns.leave(run.workspace)
 
     async def _carry(self, run: RunKey, append: Append, state: RunState, sequence: int, attempt: int) -> None:
         try:

@@ -19,6 +19,7 @@ from services.executor.models import Models
 from services.executor.models.echo import Echo
 from services.executor.resting import KIND
 from services.executor.runs import Runs
+from services.executor.turns import Turns
 from services.gateway.admission.gate import Gate
 from services.gateway.cache import Cache
 from services.gateway.directory import Directory
@@ -59,13 +60,14 @@ async def run_executor(service: Service, shards: int, outside: Outside) -> None:
     secrets = Secrets(cast(Any, None))
     files = Files(cast(Any, None), cast(Any, None), max_bytes=0, types=())
     log = EventLog(broker, shards)
-    runs = Runs(broker, log, Versions(broker), performer, secrets, files, name, SETTINGS.lease_seconds)
+    turns = Turns(SETTINGS.concurrency)
+    runs = Runs(broker, log, Versions(broker), performer, secrets, files, turns, name, SETTINGS.lease_seconds)
     await broker.subscribe(CANCEL, runs.on_cancel)
     async with asyncio.TaskGroup() as group:
         due = due_timers(KIND, DURABLE, SETTINGS.lease_seconds)
         minding = [group.create_task(runs.watch()), group.create_task(keep_sweeping(broker, due))]
-        workers = [requests_worker(broker, shard, SETTINGS, shards, runs) for shard in range(shards)]
-        for each in (*workers, due_worker(broker, due, SETTINGS, shards, runs)):
+        workers = [requests_worker(broker, shard, SETTINGS, shards, runs, turns) for shard in range(shards)]
+        for each in (*workers, due_worker(broker, due, SETTINGS, shards, runs, turns)):
             group.create_task(each.run(service.stopping, SETTINGS.drain_seconds))
         await service.stopping.wait()
         for task in minding:
