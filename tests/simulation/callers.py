@@ -5,7 +5,6 @@ import random
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 from functools import partial
-from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -30,6 +29,17 @@ _PATIENCE_SECONDS = 45.0
 _TRIES = 40
 
 T = TypeVar("T")
+
+
+class _Request(dict[Any, Any]):
+    """What handlers look at of a request: its head, and what was put into it on the way."""
+
+    def __init__(self, headers: "CIMultiDict[str]", path: dict[str, str]) -> None:
+        super().__init__()
+        self.headers = headers
+        self.match_info = path
+        self.remote = "192.0.2.1"
+        self.query: dict[str, str] = {}
 
 
 class Broke(Exception):
@@ -132,7 +142,9 @@ class Callers:
             if deployment is None:
                 self.book.faults.append(f"a gateway does not know {deployment_id}")
             else:
-                await gateway.directory.change("deployment.updated", deployment, "key_1", "192.0.2.1", name=name)
+                await gateway.directory.change(
+                    "deployment.updated", deployment, "key_1", "192.0.2.1", lambda _: {"name": name}
+                )
 
         with suppress(Broke, Unavailable):
             await self._through(change)
@@ -202,7 +214,7 @@ class Callers:
         """One request, answered as HTTP would; Problem, Broke."""
         self._requests += 1
         headers = CIMultiDict({"Idempotency-Key": key} if key else {})
-        request = SimpleNamespace(headers=headers, remote="192.0.2.1", match_info=path, query={})
+        request = _Request(headers, path)
         caller = Principal(
             key_id="key_1", workspace=workspace, permissions=("admin",), plan="pro", limits=self._limits[workspace]
         )

@@ -158,6 +158,12 @@ class Stream:
         }
         return message.data, headers
 
+    def asked(self, wanted: dict[str, Any]) -> list[tuple[bytes, Headers]]:
+        """The answers of a direct get that says in its body what it wants: the last on a subject, or a batch."""
+        if subject := wanted.get("last_by_subj"):
+            return [self.direct(self.messages.get(self.last_of(subject)))]
+        return self.batch(wanted)
+
     def batch(self, wanted: dict[str, Any]) -> list[tuple[bytes, Headers]]:
         """The answers of a batched direct get, the last of which says how many are left."""
         match = pattern(wanted["next_by_subj"]).fullmatch

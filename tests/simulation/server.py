@@ -211,7 +211,7 @@ class Server:
             case ["STREAM", "MSG", "GET", name]:
                 self._answer(reply, self.streams[name].get_last(msgspec.json.decode(data)["last_by_subj"]))
             case ["DIRECT", "GET", name]:
-                for body, headers in self.streams[name].batch(msgspec.json.decode(data)):
+                for body, headers in self.streams[name].asked(msgspec.json.decode(data)):
                     self.send(reply, body, headers)
             case ["DIRECT", "GET", name, *tokens]:
                 stream = self.streams[name]

@@ -211,7 +211,7 @@ def test_a_change_that_was_lost_on_the_way_is_missed_without_another_one() -> No
         directory = parts(changing).directory
         deployment = directory.deployment(OPEN, "dep_pure")
         assert deployment is not None
-        await directory.change("deployment.updated", deployment, "key_1", "192.0.2.1", name="new")
+        await directory.change("deployment.updated", deployment, "key_1", "192.0.2.1", lambda _: {"name": "new"})
         await asyncio.sleep(0.5)
         world.network.bring = bring  # type: ignore[method-assign]
         await asyncio.sleep(5.0)
