@@ -273,6 +273,8 @@ async def test_a_rolling_restart_of_everything_fails_no_request(running: Running
             balancers[service] = balancer
         async with visiting(running) as visitor:
             quick, slow = await deployed(visitor)
+            for index in range(EACH):
+                await until(partial(visitor.at(running.url("gateway", index)).knows, quick, slow))
         load = Traffic(balancers["gateway"].url, balancers["notifier"].url, running.admin_key, quick=quick, slow=slow)
         async with traffic(load, callers=3), asyncio.TaskGroup() as group:
             for service in SERVICES:
