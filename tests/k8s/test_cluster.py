@@ -21,7 +21,7 @@ from tests.e2e.model import model
 from tests.k8s import confined
 from tests.k8s.balancer import Balancer, balancing
 from tests.k8s.cluster import Cluster, cluster
-from tests.k8s.manifests import named
+from tests.k8s.manifests import named, of_kind
 from tests.k8s.pod import Pod
 from tests.k8s.rollout import roll
 from tests.k8s.tour import Visitor, deployed, tour
@@ -105,6 +105,24 @@ def violations(running: Running) -> list[str]:
             if "Violation" in line:
                 found.add(re.sub(r".*nkey:(\w+).*?- (.*)", lambda m: f"{users[m[1]]}: {m[2]}", line))
     return sorted(found)
+
+
+async def test_executors_are_scaled_by_what_gateways_measure(running: Running) -> None:
+    (scaled,) = of_kind(running.cluster.manifests, "ScaledObject")
+    query = scaled["spec"]["triggers"][0]["metadata"]["query"]
+    (metric, consumer) = re.findall(r'(headgate_\w+)\{consumer="(\w+)"\}', query)[0]
+    streams = next(
+        each["data"]["HEADGATE_STREAMS"]
+        for each in of_kind(running.cluster.manifests, "ConfigMap")
+        if "HEADGATE_STREAMS" in each["data"]
+    )
+
+    async def measured() -> bool:
+        async with aiohttp.ClientSession() as session, session.get(f"{running.url('gateway')}/metrics") as answer:
+            lines = (await answer.text()).splitlines()
+        return len([x for x in lines if x.startswith(f"{metric}{{") and f'consumer="{consumer}"' in x]) == int(streams)
+
+    await until(measured, 30)
 
 
 def test_nothing_is_written_but_where_a_volume_is(running: Running) -> None:
