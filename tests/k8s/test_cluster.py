@@ -111,16 +111,15 @@ async def test_executors_are_scaled_by_what_gateways_measure(running: Running) -
     (scaled,) = of_kind(running.cluster.manifests, "ScaledObject")
     query = scaled["spec"]["triggers"][0]["metadata"]["query"]
     (metric, consumer) = re.findall(r'(headgate_\w+)\{consumer="(\w+)"\}', query)[0]
-    streams = next(
-        each["data"]["HEADGATE_STREAMS"]
-        for each in of_kind(running.cluster.manifests, "ConfigMap")
-        if "HEADGATE_STREAMS" in each["data"]
+    settings = next(
+        e["data"] for e in of_kind(running.cluster.manifests, "ConfigMap") if "HEADGATE_STREAMS" in e["data"]
     )
+    streams = {f"EVENTS_{index}" for index in range(int(settings["HEADGATE_STREAMS"]))}
 
     async def measured() -> bool:
         async with aiohttp.ClientSession() as session, session.get(f"{running.url('gateway')}/metrics") as answer:
-            lines = (await answer.text()).splitlines()
-        return len([x for x in lines if x.startswith(f"{metric}{{") and f'consumer="{consumer}"' in x]) == int(streams)
+            text = await answer.text()
+        return streams <= set(re.findall(rf'^{metric}{{consumer="{consumer}",stream="(\w+)"}} ', text, re.MULTILINE))
 
     await until(measured, 30)
 
