@@ -1,6 +1,7 @@
 """The production overlay's own commands, environment, files, users and probes, on a three-node NATS with TLS."""
 
 import asyncio
+import json
 import re
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -105,6 +106,12 @@ def violations(running: Running) -> list[str]:
             if "Violation" in line:
                 found.add(re.sub(r".*nkey:(\w+).*?- (.*)", lambda m: f"{users[m[1]]}: {m[2]}", line))
     return sorted(found)
+
+
+async def test_tables_are_made_anew_from_within_a_gateway_s_pod(running: Running) -> None:
+    made = await asyncio.to_thread(running.services["gateway"][0].exec, "headgate", "projections", "rebuild", "--json")
+    assert json.loads(made)["same"] is not False
+    assert violations(running) == []
 
 
 async def test_executors_are_scaled_by_what_gateways_measure(running: Running) -> None:
