@@ -66,17 +66,33 @@ class Pod:
         writable = self._make_volumes()
         command = [self._local(word) for word in self.container["command"]]
         command[:1] = _program(command[0])
-        temporary = self._places.get("/tmp", self.folder)  # where the container has one
-        environment = {"PATH": os.defpath, "TMPDIR": str(temporary), **image_environment(), **self.environment()}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, confined.__file__, *map(str, writable), "--", *command],
-                env=environment,
+                env=self._whole_environment(),
                 cwd=self.folder,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
+
+    def exec(self, *words: str) -> str:
+        """What a command prints that is run in it, as by `kubectl exec`."""
+        done = subprocess.run(
+            [*_program(words[0]), *words[1:]],
+            env=self._whole_environment(),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def _whole_environment(self) -> dict[str, str]:
+        temporary = self._places.get("/tmp", self.folder)  # where the container has one
+        return {"PATH": os.defpath, "TMPDIR": str(temporary), **image_environment(), **self.environment()}
 
     def environment(self) -> dict[str, str]:
         """Its variables, as the kubelet puts them together."""

@@ -1,6 +1,7 @@
 """The production overlay's own commands, environment, files, users and probes, on a three-node NATS with TLS."""
 
 import asyncio
+import json
 import re
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -21,7 +22,7 @@ from tests.e2e.model import model
 from tests.k8s import confined
 from tests.k8s.balancer import Balancer, balancing
 from tests.k8s.cluster import Cluster, cluster
-from tests.k8s.manifests import named
+from tests.k8s.manifests import named, of_kind
 from tests.k8s.pod import Pod
 from tests.k8s.rollout import roll
 from tests.k8s.tour import Visitor, deployed, tour
@@ -105,6 +106,29 @@ def violations(running: Running) -> list[str]:
             if "Violation" in line:
                 found.add(re.sub(r".*nkey:(\w+).*?- (.*)", lambda m: f"{users[m[1]]}: {m[2]}", line))
     return sorted(found)
+
+
+async def test_tables_are_made_anew_from_within_a_gateway_s_pod(running: Running) -> None:
+    made = await asyncio.to_thread(running.services["gateway"][0].exec, "headgate", "projections", "rebuild", "--json")
+    assert json.loads(made)["same"] is not False
+    assert violations(running) == []
+
+
+async def test_executors_are_scaled_by_what_gateways_measure(running: Running) -> None:
+    (scaled,) = of_kind(running.cluster.manifests, "ScaledObject")
+    query = scaled["spec"]["triggers"][0]["metadata"]["query"]
+    (metric, consumer) = re.findall(r'(headgate_\w+)\{consumer="(\w+)"\}', query)[0]
+    settings = next(
+        e["data"] for e in of_kind(running.cluster.manifests, "ConfigMap") if "HEADGATE_STREAMS" in e["data"]
+    )
+    streams = {f"EVENTS_{index}" for index in range(int(settings["HEADGATE_STREAMS"]))}
+
+    async def measured() -> bool:
+        async with aiohttp.ClientSession() as session, session.get(f"{running.url('gateway')}/metrics") as answer:
+            text = await answer.text()
+        return streams <= set(re.findall(rf'^{metric}{{consumer="{consumer}",stream="(\w+)"}} ', text, re.MULTILINE))
+
+    await until(measured, 30)
 
 
 def test_nothing_is_written_but_where_a_volume_is(running: Running) -> None:
@@ -273,6 +297,8 @@ async def test_a_rolling_restart_of_everything_fails_no_request(running: Running
             balancers[service] = balancer
         async with visiting(running) as visitor:
             quick, slow = await deployed(visitor)
+            for index in range(EACH):
+                await until(partial(visitor.at(running.url("gateway", index)).knows, quick, slow))
         load = Traffic(balancers["gateway"].url, balancers["notifier"].url, running.admin_key, quick=quick, slow=slow)
         async with traffic(load, callers=3), asyncio.TaskGroup() as group:
             for service in SERVICES:

@@ -260,6 +260,19 @@ def test_everything_that_holds_nothing_runs_twice_in_production() -> None:
     }
 
 
+def test_prometheus_scrapes_every_service_and_asks_it_for_the_right_port() -> None:
+    production = overlay("production")
+    (monitor,) = of_kind(production, "PodMonitor")
+    scraped = {
+        whose: {port["name"] for each in containers(template) for port in each.get("ports", ())}
+        for whose, template in templates(production)
+        if selects(monitor["spec"]["selector"], template["metadata"]["labels"])
+    }
+    assert set(scraped) == {f"Deployment/{service}" for service in SERVICES}
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    assert all(endpoint["port"] in ports for ports in scraped.values())
+
+
 def test_the_laptop_has_one_of_each() -> None:
     for workload in of_kind(overlay("dev"), *WORKLOADS):
         assert workload["spec"].get("replicas", 1) == 1

@@ -30,6 +30,19 @@ class Visitor:
                 else text
             )
 
+    def at(self, gateway: str) -> "Visitor":
+        """The same at another address."""
+        return Visitor(self._session, gateway, self._key)
+
+    async def knows(self, *deployments: str) -> bool:
+        """Whether the gateway has heard of them."""
+        try:
+            for each in deployments:
+                await self.call("GET", f"/v1/deployments/{each}")
+        except AssertionError:
+            return False
+        return True
+
     def with_key(self, key: str) -> "Visitor":
         """The same with another key."""
         return Visitor(self._session, self._gateway, key)
@@ -80,6 +93,8 @@ async def tour(visitor: Visitor, notifier: str, quick: str, slow: str) -> None:
     assert {each["service"] for each in status["services"]} == {"gateway", "auth", "executor", "notifier"}
     await visitor.call("GET", "/v1/usage?group_by=deployment")
     await visitor.call("GET", f"/v1/runs?deployment_id={quick}")
+    await visitor.call("GET", "/v1/operations/status")
+    await visitor.call("GET", "/v1/operations/dead-letters")
 
 
 async def _runs(visitor: Visitor, quick: str, slow: str) -> None:
@@ -102,7 +117,7 @@ async def _runs(visitor: Visitor, quick: str, slow: str) -> None:
 
 async def _streams(visitor: Visitor, notifier: str, slow: str) -> None:
     run = await visitor.run(slow, mode="async", expect=202)
-    readers = (visitor, Visitor(visitor._session, notifier, visitor._key))
+    readers = (visitor, visitor.at(notifier))
     texts = await asyncio.gather(
         *(
             reader.call("GET", f"/v1/runs/{run['id']}/events", headers={"Accept": "text/event-stream"})

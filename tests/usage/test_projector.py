@@ -127,3 +127,13 @@ async def test_what_postgres_lost_is_read_from_the_log_again(own_log: EventLog, 
     async with projecting(own_log.broker, tables) as connection:
         await caught_up(connection, last)
         assert await rows(connection) == whole
+
+
+async def test_a_held_run_that_is_asked_for_and_ends_within_one_batch_has_ended(own_log: EventLog, tables: str) -> None:
+    run = RunKey("ws_1", new_id("run"))
+    async with projecting(own_log.broker, tables) as connection:
+        held = await own_log.append(run, Kind.HELD, requested(run), after=0)
+        await caught_up(connection, held)
+        asked = await own_log.append(run, Kind.REQUESTED, requested(run), after=held)
+        await caught_up(connection, await own_log.append(run, Kind.ENDED, completed(run, 2), after=asked))
+        assert await connection.fetchval("SELECT status FROM runs") == "completed"

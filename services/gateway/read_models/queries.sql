@@ -1,10 +1,15 @@
 -- name: insert_runs
+-- A run that was held is asked for a second time: then it is there, and may have ended within the same batch.
 INSERT INTO runs (workspace, id, flow_id, deployment_id, version, key_id, session_id, status, error_code, created_at,
                   finished_at, duration_seconds, input_tokens, output_tokens, cost_usd)
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::integer[], $6::text[], $7::text[], $8::text[],
                      $9::text[], $10::timestamptz[], $11::timestamptz[], $12::float8[], $13::bigint[], $14::bigint[],
                      $15::float8[])
-ON CONFLICT (workspace, id) DO NOTHING;
+ON CONFLICT (workspace, id) DO UPDATE
+SET status = excluded.status, error_code = excluded.error_code, finished_at = excluded.finished_at,
+    duration_seconds = excluded.duration_seconds, input_tokens = excluded.input_tokens,
+    output_tokens = excluded.output_tokens, cost_usd = excluded.cost_usd
+WHERE runs.finished_at IS NULL AND excluded.status <> 'queued';
 
 -- name: update_runs
 UPDATE runs SET status = new.status, error_code = new.error_code, finished_at = new.finished_at,
