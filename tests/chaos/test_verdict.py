@@ -108,7 +108,6 @@ def test_doubled(asked: Ask, history: Events, calls: dict[str, int]) -> None:
         "cancelled by nobody",
         "cancel without effect",
         "streamed twice",
-        "no time for a delay",
     ],
 )
 def test_wrong(asked: Ask, change: Callable[[], Events]) -> None:
