@@ -19,6 +19,9 @@ CONCURRENT_RUNS = 4
 """The limit of the limited tenant."""
 
 PATIENCE_SECONDS = 90.0
+PAUSE_SECONDS = 0.5
+"""The delay between the two calls of each run: nobody holds it meanwhile, it lies with the timers."""
+
 _POLL_SECONDS = 0.02
 
 
@@ -134,14 +137,14 @@ async def _deploy(client: Client, recorder: Recorder) -> str:
 
 
 def _flow(recorder: Recorder) -> dict[str, Any]:
-    """Two calls in a row with a pure node between them; the output follows from the input."""
+    """Two calls with a pure node and a delay between them; the output follows from the input."""
 
     def call(name: str, text: str) -> dict[str, Any]:
         config = {"method": "POST", "url": recorder.url(name), "body": {"text": text}, "timeout_seconds": 60}
         return {"id": name, "type": "http_request", "config": config, "timeout_seconds": 90}
 
     fields = [{"name": "text", "type": "string", "required": True, "test_value": "x"}]
-    ids = ("in", "a", "between", "b", "out")
+    ids = ("in", "a", "between", "pause", "b", "out")
     return {
         "name": "Chaos",
         "slug": "chaos",
@@ -150,6 +153,7 @@ def _flow(recorder: Recorder) -> dict[str, Any]:
             {"id": "in", "type": "api_input", "config": {"fields": fields}},
             call("a", "{{ in.text }}"),
             {"id": "between", "type": "template", "config": {"text": "{{ a.body.echo }}"}},
+            {"id": "pause", "type": "delay", "config": {"seconds": PAUSE_SECONDS}},
             call("b", "{{ between.text }}"),
             {"id": "out", "type": "api_output", "config": {"value": "{{ b.body.echo }}"}},
         ],

@@ -13,6 +13,9 @@ from typing import Any
 import msgspec
 
 ENDS = {"run.completed": "completed", "run.failed": "failed", "run.cancelled": "cancelled"}
+_SLACK_SECONDS = 0.01
+"""A timer of the log counts in milliseconds, and two clocks are read."""
+
 _NODE_ENDS = ("node.finished", "node.failed", "node.skipped")
 
 Event = dict[str, Any]
@@ -62,6 +65,7 @@ def judge(
     calls: Mapping[str, int],
     *,
     concurrent_runs: int,
+    pause_seconds: float,
 ) -> Verdict:
     """`histories` has each run's events, none for a run that the product does not know; `calls` the calls by key."""
     verdict = Verdict()
@@ -74,6 +78,7 @@ def judge(
         for run_id in ask.run_ids:
             verdict.doubled += _doubled(run_id, histories.get(run_id, ()), calls)
             verdict.wrong += _wrong(ask, run_id, histories.get(run_id, ()))
+            verdict.wrong += _hasty(run_id, histories.get(run_id, ()), pause_seconds)
     known = {run_id for ask in asks for run_id in ask.run_ids}
     strangers = {key.partition(":")[0] for key in calls} - known
     verdict.doubled += [f"{run_id}: a run that nobody was told of" for run_id in sorted(strangers)]
@@ -97,7 +102,7 @@ def _doubled(run_id: str, events: Sequence[Event], calls: Mapping[str, int]) -> 
     ends = [event["type"] for event in events if event["type"] in ENDS]
     if len(ends) > 1:
         yield f"{run_id}: {len(ends)} ends"
-    for node in ("a", "b"):
+    for node in ("a", "pause", "b"):
         types = [event["type"] for event in events if event.get("node") == node]
         begun, made = types.count("node.started"), calls.get(f"{run_id}:{node}", 0)
         if made > begun:
@@ -125,6 +130,14 @@ def _wrong(ask: Ask, run_id: str, events: Sequence[Event]) -> Iterator[str]:
         yield f"{run_id}: failed: {end['data']['error']}"
     elif end["type"] == "run.cancelled" and not ask.cancels:
         yield f"{run_id}: cancelled, which nobody asked for"
+
+
+def _hasty(run_id: str, events: Sequence[Event], pause_seconds: float) -> Iterator[str]:
+    paused = [event for event in events if event.get("node") == "pause"]
+    if paused and paused[-1]["type"] == "node.finished":
+        seconds = (moment(paused[-1]) - moment(paused[0])).total_seconds()
+        if seconds < pause_seconds - _SLACK_SECONDS:
+            yield f"{run_id}: its delay of {pause_seconds:g} s took {seconds:g} s"
 
 
 def most_at_once(histories: Sequence[Sequence[Event]]) -> int:

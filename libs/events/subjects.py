@@ -13,6 +13,7 @@
     dead.<consumer>.<subject…>                 what no handler could take, in stream DEAD_LETTERS
     ans.<gateway>.<run>                        core: the end of a run, for the gateway that waits for it
     cmd.cancel                                 core: a run was cancelled; executors stop working on it
+    cmd.share                                  core: another executor is there; what waits with the others is shared
     cmd.hurry                                  core: somebody waits for a table; what is gathered is written now
     cmd.roll                                   core: who is there? every process answers
     auth.<call>                                core: requests that the auth service answers
@@ -37,6 +38,7 @@ TIMERS = "TIMERS"
 DELIVERIES = "DELIVERIES"
 ENDPOINTS = "ENDPOINTS"
 CANCEL = "cmd.cancel"
+SHARE = "cmd.share"
 HURRY = "cmd.hurry"
 ROLL = "cmd.roll"
 ANY = "*"

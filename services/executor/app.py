@@ -2,17 +2,17 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 
 from libs.catalog.versions import Versions
 from libs.egress import Egress, Policy
 from libs.events.access import access_of
-from libs.events.broker import Broker, connect
+from libs.events.broker import Broker, Unavailable, connect
 from libs.events.log import EventLog
 from libs.events.preparation import prepared
 from libs.events.roll import answering
-from libs.events.subjects import CANCEL, Kind, kind_filter, stream_of
+from libs.events.subjects import CANCEL, SHARE, Kind, kind_filter, stream_of
 from libs.events.timers import due_timers, keep_sweeping
 from libs.events.worker import Subscription, Worker
 from libs.runtime.health import Readiness
@@ -36,6 +36,8 @@ from services.executor.turns import Turns
 
 DURABLE = "executors"
 """The name of the executors' consumers. A promise: renaming it runs every run again."""
+
+_LOOK_SECONDS = 0.1
 
 
 @asynccontextmanager
@@ -73,6 +75,7 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
             settings.lease_seconds,
         )
         await broker.subscribe(CANCEL, runs.on_cancel)
+        await broker.subscribe(SHARE, runs.on_share)
         async with asyncio.TaskGroup() as group:
             due = due_timers(KIND, DURABLE, settings.lease_seconds)
             minding = [group.create_task(runs.watch()), group.create_task(keep_sweeping(broker, due))]
@@ -81,6 +84,7 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
             workers.append(due_worker(broker, due, settings, log.shards, runs, turns))
             for each in workers:
                 group.create_task(each.run(stopping, settings.drain_seconds))
+            minding.append(group.create_task(_announce(broker, workers)))
             readiness.require("consumers", lambda: all(w.pull is not None for w in workers))
             try:
                 yield
@@ -89,6 +93,14 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
                 for task in minding:
                     task.cancel()
                 await closing
+
+
+async def _announce(broker: Broker, workers: Sequence[Worker]) -> None:
+    """Say once that there is another executor, when it can take what the others hand back."""
+    while not all(worker.pull is not None for worker in workers):  # noqa: ASYNC110  # a pull has no event for it
+        await asyncio.sleep(_LOOK_SECONDS)
+    with suppress(Unavailable):
+        await broker.publish(SHARE)
 
 
 async def _close(turns: Turns, stopping: asyncio.Event) -> None:

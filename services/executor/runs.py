@@ -102,7 +102,7 @@ class Runs:
     @asynccontextmanager
     async def _turn(self, run: RunKey, delivery: Delivery) -> AsyncIterator[None]:
         if not self._turns.take(run.workspace):
-            await self._turns.wait(run.workspace, len(delivery.payload))
+            await self._turns.wait(run.workspace, len(delivery.payload), delivery.attempt)
         try:
             yield
         finally:
@@ -167,6 +167,10 @@ class Runs:
     async def on_cancel(self, message: Msg) -> None:
         """Somebody cancelled a run: stop, if it is here. The log has its end already."""
         self._stop(message.data.decode())
+
+    async def on_share(self, _: Msg) -> None:
+        """Another executor is there (or this one itself): it takes what this one has more than it needs."""
+        self._turns.share()
 
     async def watch(self) -> None:
         """Find cancels that were not heard: core NATS may lose them, and a node may take hours."""

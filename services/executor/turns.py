@@ -5,7 +5,8 @@ ten of another. An executor therefore takes in more runs than it works on; those
 time there is room for one more it is the next workspace's. What a workspace is assured of begins at once even when
 there is no room, so nobody waits for the end of another's long runs.
 
-Runs that wait are not begun: nothing of them is on the log, and when the process stops or dies others take them.
+Runs that wait are not begun: nothing of them is on the log, and when the process stops or dies others take them. When
+another executor comes, what one has more than it needs is handed back, and all that are there share it.
 """
 
 import asyncio
@@ -16,12 +17,19 @@ from prometheus_client import Gauge
 
 MAX_WAITING_BYTES = 128 * 1024 * 1024
 _ASSURED_SHARE = 16
+_SHARED_ATTEMPTS = 2
+"""A run that was handed out more often stays where it is: deliveries are what crashes are counted by."""
+
 _waiting = Gauge("headgate_runs_waiting", "Runs that this executor has taken in and not yet begun.")
+
+
+_oldest = Gauge("headgate_runs_oldest_waiting_seconds", "How long ago it took in the oldest of them.")
 
 
 class _Waiter(msgspec.Struct, frozen=True, gc=False):
     turn: asyncio.Future[None]
-    size: int
+    attempt: int
+    since: float
 
 
 class Turns:
@@ -37,6 +45,7 @@ class Turns:
         self._waiting: OrderedDict[str, deque[_Waiter]] = OrderedDict()
         self._bytes = 0
         self._closed = False
+        _oldest.set_function(self._oldest_seconds)
 
     @property
     def full(self) -> bool:
@@ -50,9 +59,10 @@ class Turns:
         self._begin(workspace)
         return True
 
-    async def wait(self, workspace: str, size: int) -> None:
-        """Wait for a turn, with `size` bytes in hand; then it is taken. Cancelled when the process stops."""
-        waiter = _Waiter(asyncio.get_running_loop().create_future(), size)
+    async def wait(self, workspace: str, size: int, attempt: int) -> None:
+        """Wait for a turn, with `size` bytes in hand; then it is taken. Cancelled when the run is handed back."""
+        loop = asyncio.get_running_loop()
+        waiter = _Waiter(loop.create_future(), attempt, loop.time())
         if self._closed:
             waiter.turn.cancel()
         self._waiting.setdefault(workspace, deque()).append(waiter)
@@ -90,6 +100,22 @@ class Turns:
             for waiter in waiters:
                 waiter.turn.cancel()
         self._waiting.clear()
+
+    def share(self) -> None:
+        """Hand back what is more than a roomful, the newest of each workspace, to be handed out among all."""
+        kept = max(1, self._room // max(1, len(self._waiting)))
+        for workspace, waiters in self._waiting.items():
+            stay: deque[_Waiter] = deque()
+            for waiter in waiters:
+                if len(stay) < kept or waiter.attempt > _SHARED_ATTEMPTS:
+                    stay.append(waiter)
+                else:
+                    waiter.turn.cancel()
+            self._waiting[workspace] = stay
+
+    def _oldest_seconds(self) -> float:
+        firsts = [waiters[0].since for waiters in list(self._waiting.values()) if waiters]
+        return asyncio.get_running_loop().time() - min(firsts) if firsts else 0.0
 
     def _may_begin(self, workspace: str) -> bool:
         if self._total < self._room:

@@ -18,6 +18,7 @@ class Crowd:
         self.turns = Turns(ROOM)
         self.begun: list[str] = []
         self.tasks: list[asyncio.Task[None]] = []
+        self.attempt = 1
 
     async def come(self, *workspaces: str) -> None:
         """Each takes a turn, or begins to wait for one."""
@@ -35,7 +36,7 @@ class Crowd:
             await asyncio.sleep(0)
 
     async def _wait(self, workspace: str) -> None:
-        await self.turns.wait(workspace, 100)
+        await self.turns.wait(workspace, 100, self.attempt)
         self.begun.append(workspace)
 
 
@@ -93,6 +94,25 @@ async def test_who_stops_hands_back_all_that_wait_and_all_that_come(crowd: Crowd
     for _ in range(ROOM):
         await crowd.leave("heavy")
     assert crowd.begun == []
+
+
+async def test_what_is_more_than_a_roomful_is_handed_back_to_be_shared(crowd: Crowd) -> None:
+    crowd.attempt = 3
+    await crowd.come("heavy")
+    crowd.turns.share()
+    await asyncio.sleep(0)
+    done = [task.done() for task in crowd.tasks]
+    assert done == [False] * ROOM + [True] * (100 - ROOM) + [False]
+    await crowd.leave(*["heavy"] * ROOM)
+    assert crowd.begun == ["heavy"] * ROOM
+
+
+async def test_sharing_leaves_every_workspace_its_part(crowd: Crowd) -> None:
+    await crowd.come(*["light"] * 50)
+    crowd.begun.clear()
+    crowd.turns.share()
+    await crowd.leave(*["heavy", "light"] * ASSURED, *["heavy"] * 20)
+    assert min(crowd.begun.count(workspace) for workspace in ("heavy", "light")) >= 10
 
 
 async def test_what_waits_is_bounded_by_its_size(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
