@@ -11,15 +11,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.metadata import version
+from threading import Thread
 from typing import TYPE_CHECKING, Literal
 
 import structlog
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Span as OtelSpan
     from opentelemetry.trace import Tracer
 
 _DEFAULT_SHARE = 0.05
+_LEAVE_SECONDS = 2.0
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
@@ -135,7 +138,16 @@ def tracing(service: str, instance: str, environment: Mapping[str, str]) -> Iter
         yield
     finally:
         _tracer = None
-        provider.shutdown()
+        _leave(provider)
+
+
+def _leave(provider: "TracerProvider") -> None:
+    """Export what is left, for a moment: the library would try for ten seconds while nobody takes it."""
+    leaving = Thread(target=provider.shutdown, daemon=True)
+    leaving.start()
+    leaving.join(_LEAVE_SECONDS)
+    if leaving.is_alive():
+        log.warning("the last spans were not exported")
 
 
 def _wanted(environment: Mapping[str, str]) -> bool:

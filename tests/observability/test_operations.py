@@ -78,6 +78,7 @@ async def test_status_names_every_process_and_finds_nothing_wrong(stack: Stack, 
     assert shown.returncode == 0, shown.stdout + shown.stderr
     for service in SERVICES:
         assert f"{service}-0\tready" in shown.stdout
+    assert "GB free of" in shown.stdout
 
 
 async def test_operations_are_the_root_admins_alone(stack: Stack, caller: Caller) -> None:
