@@ -21,7 +21,7 @@ from libs.runtime.ids import new_id
 from tests.e2e.broker import broker_of
 from tests.e2e.caller import Caller, calling, until
 from tests.e2e.flows import chain, http, output, template
-from tests.e2e.target import target
+from tests.e2e.target import Prepared, target
 from tests.stack import Stack
 
 SERVICES = {"gateway", "auth", "executor", "notifier"}
@@ -168,6 +168,33 @@ async def test_a_delivery_that_was_given_up_is_made_again(stack: Stack, caller: 
         assert (await caller.call("POST", f"/v1/operations/dead-letters/{letter['id']}/retry")).status == 202
         (received,) = await receiver.received("/callback")
         assert json.loads(received.body)["id"] == run_id
+
+
+async def test_a_run_that_waited_when_it_was_given_up_goes_on_as_a_new_one(stack: Stack, caller: Caller) -> None:
+    """One that has completed all the same does not."""
+    async with target() as web, broker_of(stack) as broker:
+        retry = {"max_attempts": 1}
+        web.answer("/second", [Prepared(status=500)])
+        nodes = (http("first", web.url("/first")), http("second", web.url("/second"), retry=retry), output("done"))
+        deployment = await caller.deploy(chain(*nodes))
+        failed = (await caller.start(deployment)).body
+        completed = (await caller.start(deployment)).body
+        assert (failed["status"], completed["status"]) == ("failed", "completed")
+        for run, status in ((failed, 202), (completed, 409)):
+            wake = json.dumps({"workspace": await _workspace(caller), "run_id": run["id"]}).encode()
+            await _bury(broker, "executors", due_subject("run", run["id"]), wake, "TIMERS", 1)
+            letter = await letter_about(caller, run["id"])
+            answer = await caller.call("POST", f"/v1/operations/dead-letters/{letter['id']}/retry")
+            assert answer.status == status, answer.body
+            if status == 202:
+                again = answer.body["run_id"]
+
+        async def ended() -> bool:
+            return bool((await caller.call("GET", f"/v1/runs/{again}")).body.get("status") == "completed")
+
+        await until(ended)
+        assert len(web.to("/first")) == 2
+        assert len(web.to("/second")) == 3
 
 
 async def test_an_append_that_could_not_be_told_is_told(stack: Stack, caller: Caller) -> None:
