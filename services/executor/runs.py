@@ -231,7 +231,8 @@ class Runs:
         if not isinstance(requested, RunRequested):
             raise Terminal("node_failed", "the first event is not run.requested")
         if delivery.attempt == 1:
-            RUN_WAIT_SECONDS.observe(max(0.0, time.time() - delivery.stored_ns / 1e9))
+            if requested.data.batch_id is None:  # those of a batch are meant to wait for each other
+                RUN_WAIT_SECONDS.observe(max(0.0, time.time() - delivery.stored_ns / 1e9))
             return begin(requested), delivery.sequence
         log.info("run resumed", run_id=run.run_id, attempt=delivery.attempt)
         _, state, sequence = await read_run(self._log, run)

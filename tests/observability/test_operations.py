@@ -91,6 +91,7 @@ async def test_operations_are_the_root_admins_alone(stack: Stack, caller: Caller
         ("GET", "/v1/operations/dead-letters"),
         ("GET", "/v1/operations/dead-letters/1"),
         ("POST", "/v1/operations/dead-letters/1/retry"),
+        ("DELETE", "/v1/operations/dead-letters/1"),
     ]
     async with calling(stack) as anybody:
         for method, path in calls:
@@ -101,7 +102,7 @@ async def test_operations_are_the_root_admins_alone(stack: Stack, caller: Caller
 
 @pytest.mark.parametrize("letter", ["0", "999999", "9" * 40, "x", "-1", "%2e%2e"])
 async def test_a_letter_that_is_not_there_is_not_found(caller: Caller, letter: str) -> None:
-    for method, path in (("GET", ""), ("POST", "/retry")):
+    for method, path in (("GET", ""), ("POST", "/retry"), ("DELETE", "")):
         assert (await caller.call(method, f"/v1/operations/dead-letters/{letter}{path}")).status == 404
 
 
@@ -236,6 +237,9 @@ async def test_what_is_in_anothers_letter_is_not_shown(stack: Stack, caller: Cal
         assert "theirs alone" not in json.dumps(answer.body)
         refused = await caller.call("POST", f"/v1/operations/dead-letters/{letter['id']}/retry")
         assert (refused.status, refused.body["code"]) == (409, "conflict")
+        discarded = await headgate(stack, "dead-letters", "discard", letter["id"], "--json")
+        assert json.loads(discarded.stdout) == {"discarded": letter["id"]}
+        assert letter["id"] not in [each["id"] for each in await letters(caller)]
 
 
 async def _workspace(caller: Caller) -> str:
