@@ -75,6 +75,7 @@ class Runs:
         self._endings = Endings(broker, event_log, executor)
         self._working: dict[str, tuple[RunKey, asyncio.Task[object]]] = {}
         self._cancelled: set[str] = set()
+        ACTIVE.set_function(lambda: len(self._working))
 
     async def on_run_requested(self, delivery: Delivery) -> None:
         """Bring the run to its end, or to where it waits. Superseded when somebody else does.
@@ -209,8 +210,7 @@ class Runs:
             raise Superseded
         self._working[run.run_id] = (run, task)
         try:
-            with ACTIVE.track_inprogress():
-                return await carrying
+            return await carrying
         except Conflict as conflict:
             if parse_run_subject(conflict.last.subject)[1] is not Kind.ENDED:
                 raise Superseded from None
