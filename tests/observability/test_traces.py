@@ -185,6 +185,14 @@ def test_a_collector_that_does_not_answer_keeps_no_process_from_leaving(monkeypa
         assert time.monotonic() - left_at < 5
 
 
+def test_a_variable_that_does_not_fit_keeps_no_process_from_serving(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_BSP_MAX_QUEUE_SIZE": "1"}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with tracing("gateway", "gateway-0", environment):
+        assert begin("anything", None) is None
+
+
 @pytest.mark.parametrize(
     "environment",
     [
