@@ -6,7 +6,7 @@ import typer
 
 from cli.commands.options import Json, Key, Url, run, server
 
-app = typer.Typer(help="List, show and retry what could not be carried out.", no_args_is_help=True)
+app = typer.Typer(help="List, show, retry and discard what could not be carried out.", no_args_is_help=True)
 
 _Id = Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it.")]
 
@@ -27,6 +27,12 @@ def show(letter: _Id, json: Json = False, url: Url = "", key: Key = "") -> None:
 def retry(letter: _Id, json: Json = False, url: Url = "", key: Key = "") -> None:
     """Carry it out again, once the reason is gone. A run becomes a new run that does not repeat what had finished."""
     run(_retry(letter, json, url, key))
+
+
+@app.command()
+def discard(letter: _Id, json: Json = False, url: Url = "", key: Key = "") -> None:
+    """Throw one away that nobody wants carried out any more."""
+    run(_discard(letter, json, url, key))
 
 
 async def _list(json: bool, url: str, key: str) -> None:
@@ -69,3 +75,14 @@ async def _retry(letter: str, json: bool, url: str, key: str) -> None:
         print(f"{letter} is carried out again as {answer['run_id']}")
     else:
         print(f"{letter} is carried out again")
+
+
+async def _discard(letter: str, json: bool, url: str, key: str) -> None:
+    from cli.output import print_json
+
+    async with server(url, key) as api:
+        await api.call("DELETE", f"/v1/operations/dead-letters/{letter}")
+    if json:
+        print_json({"discarded": letter})
+    else:
+        print(f"{letter} is discarded")

@@ -76,7 +76,7 @@ def _absent(found: dict[str, Any], url: str) -> list[dict[str, str]]:
 
 
 def _print(found: dict[str, Any]) -> None:
-    from cli.output import print_judgements, print_table
+    from cli.output import print_facts, print_judgements, print_table
 
     findings = [(each["severity"], each["what"], each["do"]) for each in found["findings"]]
     print_judgements(findings or [("good", "All is well.", "")])
@@ -93,6 +93,17 @@ def _print(found: dict[str, Any]) -> None:
     ):
         print()
         print_table(columns, rows, empty=f"{columns[0]}: none.")
+    print()
+    print_facts(_sizes(found))
+
+
+def _sizes(found: dict[str, Any]) -> dict[str, str]:
+    disk, limit = found["disk"], found["log_limit_bytes"]
+    return {
+        "log": f"{found['log_bytes'] / 1e6:.1f} MB" + (f" of {limit / 1e6:.0f}" if limit else ""),
+        "dead letters": str(found["dead_letters"]),
+        **({"disk": f"{disk['free_bytes'] / 1e9:.1f} GB free of {disk['total_bytes'] / 1e9:.1f}"} if disk else {}),
+    }
 
 
 def _service(each: dict[str, Any]) -> list[str | None]:

@@ -2,7 +2,7 @@
 
 Every setting is an environment variable `HEADGATE_<NAME>`; a secret may come from a file named by
 `HEADGATE_<NAME>_FILE`. Nothing else in the code reads the environment, but for model providers
-(`services/executor/models`), whose variables are named by their own convention.
+(`services/executor/models`) and traces (`libs/runtime/tracing.py`), whose variables are named by their own conventions.
 """
 
 import base64

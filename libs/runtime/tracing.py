@@ -11,15 +11,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.metadata import version
+from threading import Thread
 from typing import TYPE_CHECKING, Literal
 
 import structlog
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Span as OtelSpan
     from opentelemetry.trace import Tracer
 
 _DEFAULT_SHARE = 0.05
+_LEAVE_SECONDS = 2.0
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
@@ -111,31 +114,47 @@ def trace_id(traceparent: str | None) -> str | None:
 def tracing(service: str, instance: str, environment: Mapping[str, str]) -> Iterator[None]:
     """Record and export this process's spans for as long as the context is open, where that is configured."""
     global _tracer  # one a process, as the library has it
-    if not _wanted(environment):
+    provider = _provider(service, instance, environment) if _wanted(environment) else None
+    if provider is None:
         yield
         return
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-    from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
-    from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
-
-    told = {
-        "service.name": f"headgate-{service}",
-        "service.instance.id": instance,
-        "service.version": version("headgate"),
-    }
-    # With a sampler in the environment the library reads it itself.
-    sampler = None if "OTEL_TRACES_SAMPLER" in environment else ParentBased(TraceIdRatioBased(_DEFAULT_SHARE))
-    provider = TracerProvider(sampler=sampler, resource=Resource.create(told), shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     _tracer = provider.get_tracer("headgate")
     log.info("tracing is on")
     try:
         yield
     finally:
         _tracer = None
-        provider.shutdown()
+        _leave(provider)
+
+
+def _provider(service: str, instance: str, environment: Mapping[str, str]) -> "TracerProvider | None":
+    """None where the library takes a variable for none of its values: nobody stops serving for that."""
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+
+    name = {"service.name": f"headgate-{service}", "service.version": version("headgate")}
+    # With a sampler in the environment the library reads it itself.
+    sampler = None if "OTEL_TRACES_SAMPLER" in environment else ParentBased(TraceIdRatioBased(_DEFAULT_SHARE))
+    try:
+        resource = Resource.create({**name, "service.instance.id": instance})
+        provider = TracerProvider(sampler=sampler, resource=resource, shutdown_on_exit=False)
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    except ValueError as error:
+        log.error("no traces: a variable OTEL_* does not fit", reason=str(error))  # noqa: TRY400  # its text says it all
+        return None
+    return provider
+
+
+def _leave(provider: "TracerProvider") -> None:
+    """Export what is left, for a moment: the library would try for ten seconds while nobody takes it."""
+    leaving = Thread(target=provider.shutdown, daemon=True)
+    leaving.start()
+    leaving.join(_LEAVE_SECONDS)
+    if leaving.is_alive():
+        log.warning("the last spans were not exported")
 
 
 def _wanted(environment: Mapping[str, str]) -> bool:

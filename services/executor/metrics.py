@@ -8,7 +8,7 @@ from libs.runtime.durations import Durations
 ACTIVE = Gauge("headgate_runs_active", "Runs that this executor holds now.")
 PUT_DOWN = Counter("headgate_runs_put_down_total", "Times that a run which waits was put down.")
 RUN_WAIT_SECONDS = Durations(
-    "headgate_run_wait_seconds", "From a run's being stored to an executor's taking it, first deliveries only."
+    "headgate_run_wait_seconds", "From a run's being stored to an executor's taking it, batches left out."
 ).at()
 RUN_SECONDS = Durations("headgate_run_duration_seconds", "From a run's start to its end.").at()
 TYPE_OF = {node: name for name, node in NODE_TYPES.items()}

@@ -76,6 +76,7 @@ class Runs:
         self._endings = Endings(broker, event_log, executor)
         self._working: dict[str, tuple[RunKey, asyncio.Task[object]]] = {}
         self._cancelled: set[str] = set()
+        ACTIVE.set_function(lambda: len(self._working))
 
     async def on_run_requested(self, delivery: Delivery) -> None:
         """Bring the run to its end, or to where it waits. Superseded when somebody else does.
@@ -220,8 +221,7 @@ class Runs:
             raise Superseded
         self._working[run.run_id] = (run, task)
         try:
-            with ACTIVE.track_inprogress():
-                return await carrying
+            return await carrying
         except Conflict as conflict:
             if parse_run_subject(conflict.last.subject)[1] is not Kind.ENDED:
                 raise Superseded from None
@@ -242,7 +242,8 @@ class Runs:
         if not isinstance(requested, RunRequested):
             raise Terminal("node_failed", "the first event is not run.requested")
         if delivery.attempt == 1:
-            RUN_WAIT_SECONDS.observe(max(0.0, time.time() - delivery.stored_ns / 1e9))
+            if requested.data.batch_id is None:  # those of a batch are meant to wait for each other
+                RUN_WAIT_SECONDS.observe(max(0.0, time.time() - delivery.stored_ns / 1e9))
             return begin(requested), delivery.sequence
         log.info("run resumed", run_id=run.run_id, attempt=delivery.attempt)
         _, state, sequence = await read_run(self._log, run)

@@ -1,7 +1,11 @@
 """`headgate doctor` looks at an environment: what is right, what is odd, what is wrong, and never a secret."""
 
 import base64
+import json
+import os
 import socket
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -74,3 +78,14 @@ async def test_what_says_nothing_is_no_server_of_nats(tmp_path: Path) -> None:
 
 async def test_postgres_lets_us_in(tmp_path: Path, postgres: Any) -> None:
     assert (await looked_at(tmp_path, {"HEADGATE_POSTGRES_DSN": postgres}))["PostgreSQL"].state == "good"
+
+
+def test_the_command_fails_where_something_is_wrong(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "cli", "doctor", "--json"]
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("HEADGATE_", "OTEL_"))}
+    for more, code in (({}, 0), ({"HEADGATE_STREAMS": "many"}, 1)):
+        env = inherited | {"HEADGATE_DATA": str(tmp_path)} | more
+        done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == code, done.stderr
+        states = {each["state"] for each in json.loads(done.stdout)["data"]}
+        assert ("wrong" in states) is bool(code)

@@ -1,4 +1,4 @@
-"""One stack for all that only look at it."""
+"""One stack for all of them."""
 
 from collections.abc import Iterator
 
@@ -27,7 +27,7 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory, model_port: int, collector: Collector) -> Iterator[Stack]:
-    """One process of each service; nobody hurts it."""
+    """One process of each service; a test that hurts it leaves it whole again."""
     env = {
         "OPENAI_BASE_URL": f"http://127.0.0.1:{model_port}/v1",
         "OPENAI_API_KEY": PLANTED,

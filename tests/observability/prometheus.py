@@ -65,7 +65,7 @@ def installed() -> bool:
 
 @contextmanager
 def watching(stack: Stack, directory: Path) -> Iterator[Prometheus]:
-    """Scrape every service of a stack every second; one that takes as long on a busy machine is up all the same."""
+    """Scrape every service of a stack every second."""
     targets = [each["url"].removeprefix("http://") for each in stack.processes() if each["service"] not in _SERVERS]
     (directory / "rules.yaml").write_text(faster(RULES.read_text(), TIMES_FASTER, LEAST_SECONDS))
     (directory / "prometheus.yml").write_text(

@@ -21,7 +21,7 @@ from libs.runtime.ids import new_id
 from tests.e2e.broker import broker_of
 from tests.e2e.caller import Caller, calling, until
 from tests.e2e.flows import chain, http, output, template
-from tests.e2e.target import target
+from tests.e2e.target import Prepared, target
 from tests.stack import Stack
 
 SERVICES = {"gateway", "auth", "executor", "notifier"}
@@ -78,6 +78,7 @@ async def test_status_names_every_process_and_finds_nothing_wrong(stack: Stack, 
     assert shown.returncode == 0, shown.stdout + shown.stderr
     for service in SERVICES:
         assert f"{service}-0\tready" in shown.stdout
+    assert "GB free of" in shown.stdout
 
 
 async def test_operations_are_the_root_admins_alone(stack: Stack, caller: Caller) -> None:
@@ -90,6 +91,7 @@ async def test_operations_are_the_root_admins_alone(stack: Stack, caller: Caller
         ("GET", "/v1/operations/dead-letters"),
         ("GET", "/v1/operations/dead-letters/1"),
         ("POST", "/v1/operations/dead-letters/1/retry"),
+        ("DELETE", "/v1/operations/dead-letters/1"),
     ]
     async with calling(stack) as anybody:
         for method, path in calls:
@@ -100,7 +102,7 @@ async def test_operations_are_the_root_admins_alone(stack: Stack, caller: Caller
 
 @pytest.mark.parametrize("letter", ["0", "999999", "9" * 40, "x", "-1", "%2e%2e"])
 async def test_a_letter_that_is_not_there_is_not_found(caller: Caller, letter: str) -> None:
-    for method, path in (("GET", ""), ("POST", "/retry")):
+    for method, path in (("GET", ""), ("POST", "/retry"), ("DELETE", "")):
         assert (await caller.call(method, f"/v1/operations/dead-letters/{letter}{path}")).status == 404
 
 
@@ -169,6 +171,33 @@ async def test_a_delivery_that_was_given_up_is_made_again(stack: Stack, caller: 
         assert json.loads(received.body)["id"] == run_id
 
 
+async def test_a_run_that_waited_when_it_was_given_up_goes_on_as_a_new_one(stack: Stack, caller: Caller) -> None:
+    """One that has completed all the same does not."""
+    async with target() as web, broker_of(stack) as broker:
+        retry = {"max_attempts": 1}
+        web.answer("/second", [Prepared(status=500)])
+        nodes = (http("first", web.url("/first")), http("second", web.url("/second"), retry=retry), output("done"))
+        deployment = await caller.deploy(chain(*nodes))
+        failed = (await caller.start(deployment)).body
+        completed = (await caller.start(deployment)).body
+        assert (failed["status"], completed["status"]) == ("failed", "completed")
+        for run, status in ((failed, 202), (completed, 409)):
+            wake = json.dumps({"workspace": await _workspace(caller), "run_id": run["id"]}).encode()
+            await _bury(broker, "executors", due_subject("run", run["id"]), wake, "TIMERS", 1)
+            letter = await letter_about(caller, run["id"])
+            answer = await caller.call("POST", f"/v1/operations/dead-letters/{letter['id']}/retry")
+            assert answer.status == status, answer.body
+            if status == 202:
+                again = answer.body["run_id"]
+
+        async def ended() -> bool:
+            return bool((await caller.call("GET", f"/v1/runs/{again}")).body.get("status") == "completed")
+
+        await until(ended)
+        assert len(web.to("/first")) == 2
+        assert len(web.to("/second")) == 3
+
+
 async def test_an_append_that_could_not_be_told_is_told(stack: Stack, caller: Caller) -> None:
     async with target() as receiver, broker_of(stack) as broker:
         deployment = await caller.deploy(chain(template("hi", "x"), output("{{ hi.text }}")))
@@ -208,6 +237,9 @@ async def test_what_is_in_anothers_letter_is_not_shown(stack: Stack, caller: Cal
         assert "theirs alone" not in json.dumps(answer.body)
         refused = await caller.call("POST", f"/v1/operations/dead-letters/{letter['id']}/retry")
         assert (refused.status, refused.body["code"]) == (409, "conflict")
+        discarded = await headgate(stack, "dead-letters", "discard", letter["id"], "--json")
+        assert json.loads(discarded.stdout) == {"discarded": letter["id"]}
+        assert letter["id"] not in [each["id"] for each in await letters(caller)]
 
 
 async def _workspace(caller: Caller) -> str:

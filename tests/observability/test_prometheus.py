@@ -5,6 +5,9 @@ seconds. The thresholds are the same.
 """
 
 import asyncio
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -87,3 +90,21 @@ async def missed(caller: Caller) -> bool:
 
 async def completed(caller: Caller, run_id: str) -> bool:
     return bool((await caller.call("GET", f"/v1/runs/{run_id}")).body.get("status") == "completed")
+
+
+async def test_people_are_told_of_a_broker_that_stands_still(stack: Stack) -> None:
+    """Without it no key can be verified: all that is known is what the gateway lacks."""
+
+    async def told(code: int, mark: str) -> bool:
+        words = [sys.executable, "-m", "cli", "status"]
+        done = await asyncio.to_thread(
+            subprocess.run, words, env=stack.environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        return done.returncode == code and mark in done.stdout
+
+    stack.kill("nats", number=signal.SIGSTOP)
+    try:
+        await until(lambda: told(1, "The gateway is"), 60)
+    finally:
+        stack.kill("nats", number=signal.SIGCONT)
+    await until(lambda: told(0, "executor-0\tready"), 60)

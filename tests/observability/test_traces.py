@@ -1,11 +1,13 @@
 """One trace from the caller's `traceparent` to the last call outward, as a real collector receives it."""
 
 import secrets
+import socket
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 
-from libs.runtime.tracing import begin, span, trace_id
+from libs.runtime.tracing import begin, span, trace_id, tracing
 from tests.e2e.caller import Caller, calling, until
 from tests.e2e.flows import chain, output, prompt, template
 from tests.e2e.model import model
@@ -52,10 +54,14 @@ async def whole(collector: Collector, trace: str, names: set[str]) -> dict[str, 
     return {each.name: each for each in collector.of(trace)}
 
 
-def assert_connected(spans: list[Seen], root: str) -> None:
-    """Every span is below another one of the trace, or below the caller's."""
-    ids = {each.id for each in spans} | {root}
-    assert [each for each in spans if each.parent not in ids] == []
+async def connected(collector: Collector, theirs: Theirs) -> None:
+    """Every span is below another one of the trace, or below the caller's, once all of them were exported."""
+
+    async def whole_tree() -> bool:
+        spans = collector.of(theirs.trace)
+        return {each.parent for each in spans} <= {each.id for each in spans} | {theirs.id}
+
+    await until(whole_tree)
 
 
 async def test_a_run_with_a_model_is_one_tree_below_the_callers_span(
@@ -69,7 +75,7 @@ async def test_a_run_with_a_model_is_one_tree_below_the_callers_span(
 
     nodes = {"node api_input", "node template", "node prompt", "node api_output"}
     found = await whole(collector, theirs.trace, {ROUTE, "run", "append", "chat gpt-4o-mini", *nodes})
-    assert_connected(collector.of(theirs.trace), theirs.id)
+    await connected(collector, theirs)
     assert {each.service for each in collector.of(theirs.trace)} == {"headgate-gateway", "headgate-executor"}
 
     gateway, run, chat = found[ROUTE], found["run"], found["chat gpt-4o-mini"]
@@ -103,7 +109,7 @@ async def test_a_failed_node_is_a_failed_span_and_so_is_its_run(
     theirs = Theirs()
     await start(caller, deployment, theirs)  # nobody serves the model
     found = await whole(collector, theirs.trace, {ROUTE, "run", "node prompt", "chat gpt-4o-mini"})
-    assert_connected(collector.of(theirs.trace), theirs.id)
+    await connected(collector, theirs)
     for name in ("run", "node prompt"):
         assert found[name].failed
         assert found[name].attributes["error.type"] == "node_failed"
@@ -124,7 +130,7 @@ async def test_a_webhook_is_told_in_the_trace_of_its_run(caller: Caller, collect
         await until(told)  # the notifier hears of a new webhook within a moment
         found = await whole(collector, theirs.trace, {ROUTE, "run", "deliver webhook"})
         await caller.call("DELETE", f"/v1/webhooks/{made.body['id']}")
-    assert_connected(collector.of(theirs.trace), theirs.id)
+    await connected(collector, theirs)
     deliver = found["deliver webhook"]
     assert (deliver.service, deliver.kind, deliver.failed) == ("headgate-notifier", CLIENT, False)
     assert deliver.parent in {each.id for each in collector.of(theirs.trace) if each.name == "run"}
@@ -164,6 +170,42 @@ async def test_spans_hold_no_key_no_prompt_and_no_answer(collector: Collector, s
 )
 def test_what_is_no_traceparent_belongs_to_no_trace(given: str | None) -> None:
     assert trace_id(given) is None
+
+
+def test_a_collector_that_does_not_answer_keeps_no_process_from_leaving(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{mute.getsockname()[1]}"}
+        monkeypatch.setenv(*next(iter(environment.items())))
+        with tracing("gateway", "gateway-0", environment):
+            traced = begin("anything", f"00-{'1' * 32}-{'1' * 16}-01")
+            assert traced is not None
+            assert traced.recorded
+            traced.end()
+            left_at = time.monotonic()
+        assert time.monotonic() - left_at < 5
+
+
+def test_a_variable_that_does_not_fit_keeps_no_process_from_serving(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_BSP_MAX_QUEUE_SIZE": "1"}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with tracing("gateway", "gateway-0", environment):
+        assert begin("anything", None) is None
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": ""},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_SDK_DISABLED": "true"},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_TRACES_EXPORTER": "none"},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+    ],
+)
+def test_traces_are_off_where_the_environment_says_so(environment: dict[str, str]) -> None:
+    with tracing("gateway", "gateway-0", environment):
+        assert begin("anything", None) is None
 
 
 def test_without_an_endpoint_there_are_no_spans() -> None:

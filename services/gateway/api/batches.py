@@ -76,12 +76,12 @@ async def create_batch(call: Call[Gateway]) -> Reply:
     # Also when it was asked for before: that call may have been cut off in the middle of these.
     kind = Kind.HELD if limits else Kind.REQUESTED
     wanted = [_append(batch, deployment, number, given, body.metadata, caller.key_id) for number, given in inputs]
-    room = asyncio.Semaphore(_AT_ONCE)
+    room, trace = asyncio.Semaphore(_AT_ONCE), call.trace
 
     async def ask(run: RunKey, append: Append) -> None:
         async with room:
             try:
-                await call.app.log.append(run, kind, append, after=0)
+                await call.app.log.append(run, kind, msgspec.structs.replace(append, trace=trace), after=0)
             except Conflict:
                 return
 

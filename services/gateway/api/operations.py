@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
+import structlog
 
 from libs.edge.bodies import invalid
 from libs.edge.problems import Detail, Problem, not_found
 from libs.edge.routes import Call, Reply, Route
-from libs.events.dead_letters import DeadLetter, read_letter, read_letters
+from libs.events.dead_letters import DeadLetter, read_letter, read_letters, throw_away
 from libs.events.roll import call_roll
 from services.gateway.health.reading import read_health
 from services.gateway.health.retrying import retry
@@ -20,6 +21,8 @@ from services.gateway.health.status import OperationsStatus, status_of
 from services.gateway.state import Gateway
 
 _DIGITS = 15
+
+log = structlog.get_logger()
 
 
 class DeadLetterView(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +93,16 @@ async def retry_dead_letter(call: Call[Gateway]) -> Reply:
     """Carry it out again: a run as a new run that does not repeat what had finished. It is off the list then."""
     letter = await _letter(call)
     run_id = await retry(call, letter)
+    log.info("dead letter retried", letter=letter.sequence, key_id=call.caller.key_id, run_id=run_id)
     return Reply(status=202, body=Retried(id=str(letter.sequence), run_id=run_id))
+
+
+async def discard_dead_letter(call: Call[Gateway]) -> Reply:
+    """Throw it away: nobody wants it carried out any more."""
+    letter = await _letter(call)
+    await throw_away(call.app.broker, letter.sequence)
+    log.info("dead letter discarded", letter=letter.sequence, key_id=call.caller.key_id, subject=letter.subject)
+    return Reply(status=204)
 
 
 def _require_operator(call: Call[Gateway]) -> None:
@@ -173,5 +185,15 @@ ROUTES = (
         unbound=True,
         answer=Retried,
         status=202,
+    ),
+    Route(
+        method="DELETE",
+        path="/v1/operations/dead-letters/{letter_id}",
+        handler=discard_dead_letter,
+        summary="Throw a dead letter away",
+        tag="operations",
+        permission="admin",
+        unbound=True,
+        status=204,
     ),
 )

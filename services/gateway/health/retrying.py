@@ -20,7 +20,7 @@ from libs.events.deliveries import KIND as DELIVERY
 from libs.events.log import Conflict
 from libs.events.retellings import KIND as RETELLING
 from libs.events.retellings import Retelling
-from libs.events.run_events import Append, ReplayOf, RunRequested, decode_append
+from libs.events.run_events import Append, ReplayOf, RunCompleted, RunRequested, decode_append
 from libs.events.subjects import Kind, RunKey
 from libs.events.timers import due_now
 from libs.runtime.ids import derived_id
@@ -76,13 +76,15 @@ async def _as_run(call: Call[Gateway], letter: DeadLetter) -> str:
 
 
 async def _replay(app: Gateway, earlier: RunKey, requested: RunRequested) -> ReplayOf | None:
-    """From the first node that had not finished; None where nothing is known to have."""
+    """From the first node that had not finished; None where none is known to have. Problem where the run completed."""
     state, _ = await read_state(app, earlier)
+    if isinstance(state.end, RunCompleted):
+        raise Problem("conflict", "The run has completed.")
     try:
         flow = await app.versions.get(earlier.workspace, requested.data.flow_id, requested.data.version)
     except UnknownVersion:
         return requested.data.replay
     left = [i for i in flow.nodes if i not in state.nodes or state.nodes[i].status != "finished"]
-    if not left or len(left) == len(flow.nodes):
+    if len(left) == len(flow.nodes):
         return requested.data.replay
-    return ReplayOf(run_id=earlier.run_id, from_node=left[0])
+    return ReplayOf(run_id=earlier.run_id, from_node=left[0] if left else next(reversed(flow.nodes)))
