@@ -44,6 +44,8 @@ class Workspace:
                 found.append(f"{len(stuck)} runs do not end: {stuck[:5]}")
                 break
             time.sleep(0.2)
+        flow = self._post("/v1/flows", {**greeter(), "slug": f"still-well-{time.monotonic_ns()}"})
+        self._deployment = self._post(f"/v1/flows/{flow['id']}/deployments", {})["id"]
         run = self._post("/v1/deployments/{deployment_id}/runs", {"input": {"name": "Ada"}})
         if run["output"] != "Hello, Ada!":
             found.append(f"a good call is answered {run}")
