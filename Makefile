@@ -1,7 +1,7 @@
 # Every habit of this repository, one target each; `make help` lists them.
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help install run test lint types contracts format bench chaos simulate monitoring lock clean
+.PHONY: help install run test lint types contracts format bench chaos simulate fuzz soak monitoring lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,6 +13,8 @@ FAULTS ?=
 SCALE ?= 1
 SEED ?=
 SEEDS ?= 10000
+REQUESTS ?= 50000
+RUNS ?= 200000
 comma := ,
 loopback := 127.0.0.0/8$(comma)::1/128
 
@@ -54,6 +56,12 @@ simulate: $(VENV)/.development ## Live through 10,000 seeded bad days (SEED=7: t
 
 monitoring: $(VENV)/.development ## Make the dashboards and the operator's alert rules anew
 	@$(PYTHON) -m monitoring
+
+fuzz: $(VENV)/.development ## Ask the whole OpenAPI document 50,000 times, well and badly (REQUESTS=1000: fewer)
+	@$(PYTHON) -m tests.fuzz --requests $(REQUESTS) $(if $(SEED),--seed $(SEED))
+
+soak: $(VENV)/.development ## Watch the memory of every process over 200,000 runs (RUNS=20000: fewer)
+	@$(PYTHON) -m tests.soak --runs $(RUNS)
 
 lock: ## Resolve the dependencies anew and write both lock files
 	@$(find_python); "$$python" -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install --quiet uv

@@ -21,6 +21,9 @@ EPOCH = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 _MAX_STEPS = 3_000_000
 """No seed takes so many: one that does is going round in circles."""
 
+_STEP_SECONDS = 1e-6
+"""So long takes whatever is done at one moment: who looks at the clock in a circle sees it move."""
+
 T = TypeVar("T")
 
 
@@ -150,11 +153,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
             heapq.heappop(timers)._scheduled = False
         if not timers:
             raise Stalled("nothing is left to happen")
-        if timers[0]._when > self._now:
-            self._now = timers[0]._when
-            now_ns = round(self._now * 1e9)
-            self._clock.shift((now_ns - self._shown_ns) / 1e9)
-            self._shown_ns = now_ns
+        self._now = max(timers[0]._when, self._now + _STEP_SECONDS)
+        now_ns = round(self._now * 1e9)
+        self._clock.shift((now_ns - self._shown_ns) / 1e9)
+        self._shown_ns = now_ns
         while timers and timers[0]._when <= self._now:
             timer = heapq.heappop(timers)
             timer._scheduled = False

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from aiohttp import BodyPartReader, MultipartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from libs.edge.bodies import invalid
 from libs.edge.problems import Detail, Problem, not_found
@@ -21,6 +22,9 @@ _MAX_PARTS = 16
 _MAX_OTHER_BYTES = 64 * 1024
 _READ_BYTES = 64 * 1024
 _IDLE_SECONDS = 30.0
+_BROKEN = (ValueError, AssertionError, LookupError, HttpProcessingError, web.RequestPayloadError)
+"""What the multipart reader raises for bytes that are none, a part's broken headers included."""
+
 _MULTIPART = "must be multipart/form-data with a part named `file`"
 
 
@@ -99,7 +103,7 @@ async def _file_part(request: web.Request) -> BodyPartReader:
             await _read_over(part)
     except TimeoutError:
         raise Problem("invalid_input", "The upload stopped.", status=408) from None
-    except (ValueError, AssertionError, LookupError, web.HTTPException):
+    except (*_BROKEN, web.HTTPException):
         raise _malformed("is malformed multipart") from None
     raise _malformed(_MULTIPART)
 
@@ -120,7 +124,7 @@ async def _chunks(part: BodyPartReader) -> AsyncIterator[bytes]:
                 chunk = await part.read_chunk(_READ_BYTES)
         except TimeoutError:
             raise Problem("invalid_input", "The upload stopped.", status=408) from None
-        except (ValueError, AssertionError, LookupError):
+        except _BROKEN:
             raise _malformed("is malformed multipart") from None
         yield chunk
 

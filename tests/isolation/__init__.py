@@ -1,0 +1,1 @@
+"""What is another workspace's, and what is secret, is nowhere it should not be."""
