@@ -3,11 +3,13 @@
 import asyncio
 import io
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from rich.console import Console
 
 from bench import wrk
+from bench.chart import draw
 from bench.extras import _model_server, _request
 from bench.load import Order
 from bench.readers import StreamOrder, stream
@@ -140,3 +142,13 @@ def extras(cells: list[Cell], submissions: list[Cell]) -> Extras:
         peers=[peer],
         left_out=["never: it was not there"],
     )
+
+
+def test_the_chart_has_a_panel_for_submissions_and_one_for_peers() -> None:
+    plan = Plan(seconds=1.0, warmup_seconds=0.5, rounds=1, connections=[16], fsync=["always"])
+    cells = [cell("floor", 0, 1000.0), cell("product", 0, 900.0)]
+    submissions = [cell("floor", 0, 4000.0), cell("product", 0, 3000.0)]
+    found = report(MACHINE, plan, cells, [], extras(cells, submissions))
+
+    words = [element.text for element in ElementTree.fromstring(draw(found)).iter() if element.text]
+    assert {"4,000", "3,000", "0.75 of the floor", "slowpoke", "100", "Headgate", "900"} <= set(words)
