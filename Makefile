@@ -9,6 +9,7 @@ PYTHON := $(BIN)/python
 TESTS ?= tests
 WORKERS ?= 2
 PEERS ?=
+MILLION ?=
 FAULTS ?=
 SCALE ?= 1
 SEED ?=
@@ -45,8 +46,8 @@ format: $(VENV)/.development ## Format the code, and fix what can be fixed
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
-bench: $(VENV)/.development ## Run the benchmark (PEERS="langflow restate" adds those)
-	@$(PYTHON) -m bench $(foreach peer,$(PEERS),--peer $(peer))
+bench: $(VENV)/.development ## Run the benchmark (PEERS="restate dbos" adds those, MILLION=1 a million runs)
+	@$(PYTHON) -m bench --everything $(if $(MILLION),--million) $(foreach peer,$(PEERS),--peer $(peer))
 
 chaos: $(VENV)/.development ## Break the stack from outside, count what is lost (FAULTS="broker-kill", SCALE=0.1)
 	@$(PYTHON) -m chaos --scale $(SCALE) $(if $(FAULTS),$(foreach fault,$(FAULTS),--fault $(fault)),--page)

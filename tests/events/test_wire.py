@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from libs.events.broker import Broker, Msg, connect
+from libs.events.pull import StandingPull
 from libs.events.wire import Heard, encode_headers, encode_message
 from tests.events.waiting import until_true
 
@@ -159,6 +160,25 @@ async def test_what_was_said_before_the_end_is_sent() -> None:
         for number in range(50):
             broker.send("said", b"%d" % number)
     await until_true(lambda: encode_message("said", b"49") in server.told)
+
+
+@pytest.mark.parametrize("status", [b"408 Request Timeout", b"409 Batch Completed"])
+async def test_a_pull_that_is_over_is_followed_by_another_at_once(status: bytes) -> None:
+    """Waiting for the next look, a second away, would leave a busy consumer without messages."""
+    async with served() as (server, broker):
+        pull = StandingPull(broker, "S", "C", lambda: 10, lambda _: None)
+        running = asyncio.create_task(pull.run())
+        asked = b"PUB $JS.API.CONSUMER.MSG.NEXT.S.C "
+        await until_true(lambda: server.told.count(asked) == 1)
+        inbox = server.told.partition(asked)[2].split()[0].decode()
+        number = broker.client._sid
+
+        began = asyncio.get_running_loop().time()
+        await server.say(spoken(inbox, number, b"", head=b"NATS/1.0 " + status + b"\r\n\r\n"))
+        await until_true(lambda: server.told.count(asked) == 2)
+        assert asyncio.get_running_loop().time() - began < 0.5
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 def test_headers_are_read_as_the_client_reads_them() -> None:

@@ -266,3 +266,14 @@ async def test_one_pull_brings_no_more_than_so_many_bytes_and_the_rest_comes_whe
         await until_settled(log.broker, subscribed)
     assert handler.runs == [f"run{number}" for number in range(12)]
     assert handler.attempts == [1] * 12
+
+
+async def test_what_does_not_concern_a_handler_is_done_with_without_it(log: EventLog, workspace: str) -> None:
+    subscribed, handler = subscription(workspace), Handler()
+    runs = await request_runs(log, workspace, 3)
+    worker = Worker(log.broker, subscribed, handler, lambda: 10, concerns=lambda delivery: runs[1] in delivery.subject)
+
+    async with running(worker):
+        await until_settled(log.broker, subscribed)
+
+    assert [parse_run_subject(each.subject)[0].run_id for each in handler.deliveries] == [runs[1]]
