@@ -78,6 +78,18 @@ class Book:
         """What no caller should be told."""
 
 
+class _Request(dict[str, Any]):
+    """As much of a request as handlers look at."""
+
+    remote = "192.0.2.1"
+
+    def __init__(self, headers: CIMultiDict[str], path: dict[str, str]) -> None:
+        super().__init__()
+        self.headers = headers
+        self.match_info = path
+        self.query: dict[str, str] = {}
+
+
 class Callers:
     """Those who call. `gateways()` are those that may be called now, `principal(workspace)` whose key is used."""
 

@@ -70,6 +70,7 @@ async def run_executor(service: Service, shards: int, outside: Outside) -> None:
         for each in (*workers, due_worker(broker, due, SETTINGS, shards, runs, turns)):
             group.create_task(each.run(service.stopping, SETTINGS.drain_seconds))
         await service.stopping.wait()
+        turns.close()
         for task in minding:
             task.cancel()
 

@@ -80,7 +80,12 @@ class Driver:
 
     async def _direct(self) -> None:
         stream, subject = self._place()
-        answer = await self._broker.request(f"$JS.API.DIRECT.GET.{self._name(stream)}.{self._subject(stream, subject)}")
+        call = f"$JS.API.DIRECT.GET.{self._name(stream)}"
+        if self._chance.random() < 0.5:
+            wanted = {"last_by_subj": self._subject(stream, self._chance.choice([subject, subject[0] + ".*"]))}
+            answer = await self._broker.request(call, msgspec.json.encode(wanted))
+        else:
+            answer = await self._broker.request(f"{call}.{self._subject(stream, subject)}")
         self.answers.append(("direct", *self._told(answer)))
 
     async def _batch(self) -> None:
