@@ -43,14 +43,19 @@ class _Connection(web.RequestHandler):
         response.force_close()
         return response
 
-    def close_after_answers(self) -> None:
-        """Answer whatever comes from now on, and end the connection with the answer: nobody may reuse it."""
+    def close_after_next(self) -> None:
+        """End the connection with the next answer, of a request that is still to come: nobody may reuse it."""
         factory: Any = self._request_factory
 
         def last(message: Any, *rest: Any) -> Any:
             return factory(message._replace(should_close=True), *rest)
 
         self._request_factory = last
+
+    def close_after_this(self) -> None:
+        """End the connection with the answer to the request that is under way, if there is one."""
+        if (request := self._current_request) is not None:
+            request._message = request._message._replace(should_close=True)
 
 
 def _without_words(status: int) -> web.Response:
@@ -81,7 +86,7 @@ async def listen(
     def accepted() -> _Connection:
         connection = _Connection(server, malformed)
         if lingering:
-            connection.close_after_answers()
+            connection.close_after_next()
         return connection
 
     listening = await asyncio.get_running_loop().create_server(
@@ -92,9 +97,12 @@ async def listen(
     finally:
         if linger_seconds:
             lingering = True
-            for connection in server.connections:
-                if isinstance(connection, _Connection):
-                    connection.close_after_answers()
+            connections = [each for each in server.connections if isinstance(each, _Connection)]
+            for each in connections:
+                each.close_after_next()
+            await asyncio.sleep(0)  # a request that was just made is under way then
+            for each in connections:
+                each.close_after_this()
             await asyncio.sleep(linger_seconds)
         listening.close()
         await runner.cleanup()

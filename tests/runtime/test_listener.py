@@ -12,13 +12,17 @@ from libs.runtime.listener import listen
 REQUEST = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
 
 
-async def answer(_: web.Request) -> web.Response:
-    return web.Response(text="yes")
-
-
 @asynccontextmanager
-async def serving(linger_seconds: float, leaving: asyncio.Event) -> AsyncIterator[int]:
-    """A port that is served until `leaving` is set, and its linger after it."""
+async def serving(
+    linger_seconds: float, leaving: asyncio.Event, held: asyncio.Event | None = None
+) -> AsyncIterator[int]:
+    """A port that is served until `leaving` is set, and its linger after it. Nothing is said until `held` is set."""
+
+    async def answer(_: web.Request) -> web.Response:
+        if held is not None:
+            await held.wait()
+        return web.Response(text="yes")
+
     app = web.Application()
     app.router.add_get("/", answer)
     opened: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -62,6 +66,31 @@ async def test_a_connection_that_is_kept_open_is_ended_by_its_next_answer() -> N
         fresh = await asyncio.open_connection("127.0.0.1", port)
         assert b"Connection: close" in await ask(*fresh)
         assert await closed(fresh[0])
+
+
+async def test_a_request_that_is_under_way_longer_than_that_ends_its_connection_too() -> None:
+    leaving, held = asyncio.Event(), asyncio.Event()
+    async with serving(linger_seconds=0.2, leaving=leaving, held=held) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        asking = asyncio.create_task(ask(reader, writer))
+        await until_refused(port, leaving)
+        held.set()
+        assert b"Connection: close" in await asking
+
+
+async def until_refused(port: int, leaving: asyncio.Event) -> None:
+    """Return once nobody listens any more: the linger is over."""
+    other = await asyncio.open_connection("127.0.0.1", port)
+    other[1].close()
+    leaving.set()
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                return
+            writer.close()
+            await asyncio.sleep(0.02)
 
 
 async def test_without_a_linger_idle_connections_end_at_once() -> None:
