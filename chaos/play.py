@@ -11,7 +11,7 @@ from chaos.cluster import cluster
 from chaos.fault import Fault, Outcome
 from chaos.load import Load, histories
 from chaos.recorder import HELD
-from chaos.stage import CONCURRENT_RUNS, PAUSE_SECONDS, Stage, Tenant, staging, until
+from chaos.stage import CONCURRENT_RUNS, Stage, Tenant, staging, until
 from chaos.verdict import ENDS, Ask, Verdict, broken_off, judge, recovery_seconds
 from tests.stack import Stack
 
@@ -55,9 +55,7 @@ async def play(fault: Fault, stage: Stage, *, times: int, runs: int, callers: in
     await stage.whole()
     stage.wrong += await _leaked_slots(stage)
     found = await _settled(stage, load.asks)
-    verdict = judge(
-        load.asks, found, stage.recorder.calls, concurrent_runs=CONCURRENT_RUNS, pause_seconds=PAUSE_SECONDS
-    )
+    verdict = judge(load.asks, found, stage.recorder.calls, concurrent_runs=CONCURRENT_RUNS)
     verdict.wrong += [*stage.wrong, *stage.free.client.bad, *stage.limited.client.bad]
     if fault.orderly:
         for client in (stage.free.client, stage.limited.client):

@@ -19,7 +19,7 @@ CONCURRENT_RUNS = 4
 """The limit of the limited tenant."""
 
 PATIENCE_SECONDS = 90.0
-PAUSE_SECONDS = 0.5
+_PAUSE_SECONDS = 0.5
 """The delay between the two calls of each run: nobody holds it meanwhile, it lies with the timers."""
 
 _POLL_SECONDS = 0.02
@@ -153,7 +153,7 @@ def _flow(recorder: Recorder) -> dict[str, Any]:
             {"id": "in", "type": "api_input", "config": {"fields": fields}},
             call("a", "{{ in.text }}"),
             {"id": "between", "type": "template", "config": {"text": "{{ a.body.echo }}"}},
-            {"id": "pause", "type": "delay", "config": {"seconds": PAUSE_SECONDS}},
+            {"id": "pause", "type": "delay", "config": {"seconds": _PAUSE_SECONDS}},
             call("b", "{{ between.text }}"),
             {"id": "out", "type": "api_output", "config": {"value": "{{ b.body.echo }}"}},
         ],

@@ -13,9 +13,6 @@ from typing import Any
 import msgspec
 
 ENDS = {"run.completed": "completed", "run.failed": "failed", "run.cancelled": "cancelled"}
-_SLACK_SECONDS = 0.01
-"""A timer of the log counts in milliseconds, and two clocks are read."""
-
 _NODE_ENDS = ("node.finished", "node.failed", "node.skipped")
 
 Event = dict[str, Any]
@@ -65,7 +62,6 @@ def judge(
     calls: Mapping[str, int],
     *,
     concurrent_runs: int,
-    pause_seconds: float,
 ) -> Verdict:
     """`histories` has each run's events, none for a run that the product does not know; `calls` the calls by key."""
     verdict = Verdict()
@@ -78,7 +74,7 @@ def judge(
         for run_id in ask.run_ids:
             verdict.doubled += _doubled(run_id, histories.get(run_id, ()), calls)
             verdict.wrong += _wrong(ask, run_id, histories.get(run_id, ()))
-            verdict.wrong += _hasty(run_id, histories.get(run_id, ()), pause_seconds)
+            verdict.wrong += _hasty(run_id, histories.get(run_id, ()))
     known = {run_id for ask in asks for run_id in ask.run_ids}
     strangers = {key.partition(":")[0] for key in calls} - known
     verdict.doubled += [f"{run_id}: a run that nobody was told of" for run_id in sorted(strangers)]
@@ -132,12 +128,12 @@ def _wrong(ask: Ask, run_id: str, events: Sequence[Event]) -> Iterator[str]:
         yield f"{run_id}: cancelled, which nobody asked for"
 
 
-def _hasty(run_id: str, events: Sequence[Event], pause_seconds: float) -> Iterator[str]:
+def _hasty(run_id: str, events: Sequence[Event]) -> Iterator[str]:
     paused = [event for event in events if event.get("node") == "pause"]
     if paused and paused[-1]["type"] == "node.finished":
-        seconds = (moment(paused[-1]) - moment(paused[0])).total_seconds()
-        if seconds < pause_seconds - _SLACK_SECONDS:
-            yield f"{run_id}: its delay of {pause_seconds:g} s took {seconds:g} s"
+        until = datetime.fromisoformat(paused[0]["data"]["until"])
+        if moment(paused[-1]) < until:
+            yield f"{run_id}: its delay until {until} was over at {moment(paused[-1])}"
 
 
 def most_at_once(histories: Sequence[Sequence[Event]]) -> int:

@@ -44,9 +44,7 @@ def ask(**fields: Any) -> Ask:
 
 def judged(asked: Ask, history: Events, calls: dict[str, int] | None = None, concurrent_runs: int = 4) -> Verdict:
     """The verdict over one run."""
-    return judge(
-        [asked], {RUN: history}, CALLS if calls is None else calls, concurrent_runs=concurrent_runs, pause_seconds=0.5
-    )
+    return judge([asked], {RUN: history}, CALLS if calls is None else calls, concurrent_runs=concurrent_runs)
 
 
 def test_a_run_that_went_as_promised_is_nothing_to_speak_of() -> None:
@@ -120,10 +118,10 @@ def test_a_cancelled_run_may_not_begin_another_node() -> None:
     assert judged(ask(cancels=True, cancelled=True), begun, {f"{RUN}:a": 1, f"{RUN}:b": 1}).doubled
 
 
-@pytest.mark.parametrize(("seconds", "fine"), [(0.48, False), (0.495, True)])
+@pytest.mark.parametrize(("seconds", "fine"), [(0.49, False), (0.5, True)])
 def test_a_delay_takes_its_time(seconds: float, fine: bool) -> None:
     pause = [
-        {"seq": 3, "type": "node.started", "node": "pause", "at": at(2), "data": {}},
+        {"seq": 3, "type": "node.started", "node": "pause", "at": at(2), "data": {"until": at(2.5)}},
         {"seq": 4, "type": "node.finished", "node": "pause", "at": at(2 + seconds), "data": {}},
     ]
     rest = [{**event, "seq": event["seq"] + 2} for event in WHOLE[2:]]
@@ -136,7 +134,7 @@ def test_a_limit_is_about_runs_between_their_start_and_their_end() -> None:
     asks = [ask(number=n, limited=True, run_ids={f"run_{n}"}) for n in range(4)]
     named = {f"run_{n}": history for n, history in enumerate(histories)}
     for limit, said in ((2, False), (1, True)):
-        verdict = judge(asks, named, {}, concurrent_runs=limit, pause_seconds=0.5)
+        verdict = judge(asks, named, {}, concurrent_runs=limit)
         assert any("runs at once" in sentence for sentence in verdict.wrong) is said
 
 

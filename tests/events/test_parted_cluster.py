@@ -40,6 +40,16 @@ async def _finds(log: EventLog, run: RunKey) -> bool:
         return False
 
 
+async def _is_whole(log: EventLog, run: RunKey) -> bool:
+    """Whether it can be read; then it has both its messages."""
+    try:
+        messages = await log.read(run)
+    except Unavailable:
+        return False
+    assert len(messages) == 2
+    return True
+
+
 async def test_who_asks_a_node_that_is_cut_off_is_never_told_that_there_is_no_such_run(tmp_path: Path) -> None:
     async with cluster(tmp_path) as nodes:
         leader = await _leader(nodes)
@@ -62,7 +72,7 @@ async def test_who_asks_a_node_that_is_cut_off_is_never_told_that_there_is_no_su
             # A replica that has the beginning may lack the rest; the run is read as the leader has it.
             sequence = (await other.read(after))[-1].sequence
             await other.append(after, Kind.ENDED, completed(after, 2), after=sequence, patience_seconds=30)
-            assert len(await log.read(after)) == 2
+            await until(lambda: _is_whole(log, after))
 
 
 async def _leader(nodes: Cluster) -> int:
