@@ -23,7 +23,7 @@ class Mutation(msgspec.Struct, frozen=True):
     new: str
 
 
-_APPEND = "libs.events.log:append_message"
+_APPEND = "libs.events.log:_store"
 
 MUTATIONS = (
     Mutation("appends are not compared", _APPEND, '{"Nats-Expected-Last-Subject-Sequence": str(after)}', "{}"),
@@ -45,7 +45,12 @@ MUTATIONS = (
         "last = await last_message(broker, stream, compare or subject)",
         "last = None",
     ),
-    Mutation("a gap in what was read is not seen", "libs.events.log:read_range", "if not _unbroken(", "if False and ("),
+    Mutation(
+        "a gap in what was read is not seen",
+        "libs.events.reads:read_part",
+        "    _require_unbroken(found, status)\n",
+        "\n",
+    ),
     Mutation(
         "messages are acknowledged before they are handled",
         "libs.events.worker:Worker._call",
@@ -60,9 +65,9 @@ MUTATIONS = (
     ),
     Mutation(
         "an effect begins before its start is on the log",
-        "services.executor.execution:Execution._attempts",
-        "self._say_started(node, attempt)\n            await self._journal.flush()",
-        "self._say_started(node, attempt)",
+        "services.executor.attempts:Attempts.attempt",
+        "known.attempt + 1 if known else 1)\n        await self._journal.flush()",
+        "known.attempt + 1 if known else 1)",
     ),
     Mutation(
         "a slot is never free again",
@@ -73,7 +78,7 @@ MUTATIONS = (
     Mutation(
         "a follower does not see that it missed something",
         "libs.events.follow:_Reader.continue_with",
-        "if events[0].seq > self._seq + 1:",
+        "if append.events[0].seq > self._seq + 1:",
         "if False:",
     ),
     Mutation(
