@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import random
-import secrets
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -16,6 +15,7 @@ import time_machine
 from libs.events.managed import Change, Deployment, FlowHead, FlowVersion, Limits, State, Workspace, subject_of
 from libs.events.subjects import MANAGEMENT
 from libs.events.topology import all_streams
+from libs.runtime import ids
 from tests.simulation.flows import DOCUMENTS
 from tests.simulation.jetstream import Stream
 from tests.simulation.loop import EPOCH, VirtualLoop
@@ -140,7 +140,7 @@ def live(make: Callable[[VirtualLoop], Made], story: Callable[[Made], Coroutine[
         asyncio.set_event_loop(loop)
         world = make(loop)
         try:
-            with patch.object(secrets, "randbits", world.ids.getrandbits):
+            with patch.object(ids, "_random_bytes", lambda: world.ids.randbytes(10)):
                 answer = loop.run_until_complete(story(world))
                 lived = Lived(answer, loop.defects + logged, world.digest())
         finally:
