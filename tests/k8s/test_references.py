@@ -206,6 +206,8 @@ def test_there_is_time_to_start_and_to_stop(name: str, service: str) -> None:
     stop = container["lifecycle"]["preStop"]["sleep"]["seconds"]
     needed = stop + float(given["HEADGATE_LINGER_SECONDS"]) + float(given["HEADGATE_DRAIN_SECONDS"]) + LEAVE_SECONDS
     assert pod["terminationGracePeriodSeconds"] >= needed
+    assert stop >= 5, "balancers hear of it at their own pace"
+    assert float(given["HEADGATE_LINGER_SECONDS"]) >= 3, "a connection that is kept open has to see an answer"
     start = container["startupProbe"]
     assert start["periodSeconds"] * start["failureThreshold"] > preparation.PATIENCE_SECONDS
     ready = container["readinessProbe"]
