@@ -26,7 +26,6 @@ STRIKES = (
     tables_away.strike,
     tables_away.strike,
     tables_away.strike,
-    gateway_kill.strike,
     full_disk.strike,
 )
 
@@ -35,7 +34,7 @@ async def _each_in_turn(stage: Stage, nth: int) -> None:
     await STRIKES[nth](stage, nth)
 
 
-ALL = Fault(name="all", says="each in turn", times=len(STRIKES), runs=60, strike=_each_in_turn, counts=COUNTS)
+ALL = Fault(name="all", says="each in turn", times=len(STRIKES), runs=40, strike=_each_in_turn, counts=COUNTS)
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -66,7 +65,7 @@ async def test_a_cluster_that_loses_its_leader_loses_no_run(tmp_path_factory: py
 
 
 async def _played(fault: Fault, stage: Stage, times: int | None = None) -> Outcome:
-    outcome = await play(fault, stage, times=times or fault.times, runs=60, callers=CALLERS, tell=lambda *_: None)
+    outcome = await play(fault, stage, times=times or fault.times, runs=40, callers=CALLERS, tell=lambda *_: None)
     assert (outcome.lost, outcome.doubled, outcome.wrong) == ([], [], [])
     assert 0 < outcome.recovery_seconds < 30
     return outcome
