@@ -38,6 +38,9 @@ _CONNECTIONS = 4096
 _OF_A_HOST = 64
 """As many attempts as there may be under way, and as one lane may have: hosts that hang take no other's place."""
 
+_LAST_SECONDS = 2.0
+"""After the workers have drained: for attempts that a timer stands behind, which are made again if they are cut off."""
+
 
 @asynccontextmanager
 async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Event) -> AsyncIterator[None]:
@@ -67,18 +70,20 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
         }
         deliverer = _deliverer(settings, broker, log, channels, subscribers)
         app = _application(Edge(app=reader, callers=callers, max_body_bytes=settings.max_body_bytes), readiness)
-        async with (
-            listen(app, settings.host, settings.port, 1.0, malformed, settings.linger_seconds),
-            consuming(broker, log, subscribers, deliverer, settings, stopping) as workers,
-        ):
-            readiness.require("consumers", lambda: all(worker.pull is not None for worker in workers))
-            try:
-                yield
-            finally:
-                reader.streams.end()
-                asyncio.get_running_loop().call_later(settings.linger_seconds, reader.streams.end)
-                await deliverer.close(settings.drain_seconds)
-                following.cancel()
+        try:
+            async with (
+                listen(app, settings.host, settings.port, 1.0, malformed, settings.linger_seconds),
+                consuming(broker, log, subscribers, deliverer, settings, stopping) as workers,
+            ):
+                readiness.require("consumers", lambda: all(worker.pull is not None for worker in workers))
+                try:
+                    yield
+                finally:
+                    reader.streams.end()
+                    asyncio.get_running_loop().call_later(settings.linger_seconds, reader.streams.end)
+        finally:
+            await deliverer.close(_LAST_SECONDS)
+            following.cancel()
 
 
 def _deliverer(
