@@ -72,7 +72,7 @@ async def _play(fault: Fault, data: Path, *, times: int, runs: int, callers: int
 
 @contextmanager
 def _data() -> Iterator[Path]:
-    """A directory for the stacks' data, removed afterwards: here and not in /tmp, which may be memory."""
+    """A directory for the stacks' data, removed afterwards: here, for a directory of the system may be memory."""
     build = _ROOT / "build"
     build.mkdir(exist_ok=True)
     data = Path(tempfile.mkdtemp(prefix="chaos-", dir=build))
