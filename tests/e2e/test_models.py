@@ -6,6 +6,8 @@ import pydoc
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from libs.runtime.ids import new_id
 from tests.e2e.caller import Caller, assert_whole
 from tests.e2e.flows import branches, prompt
@@ -96,3 +98,26 @@ async def test_a_model_that_is_not_there_fails_the_run_by_name(caller: Caller) -
     assert answer.body["status"] == "failed"
     assert (answer.body["error"]["node"], answer.body["error"]["code"]) == ("llm", "node_failed")
     assert "sk-of-the-model-server" not in json.dumps(answer.body)
+
+
+@pytest.mark.parametrize(
+    ("example", "given", "output"),
+    [
+        ("chat", {"input": "Are you there?"}, "Are you there?"),
+        (
+            "write",
+            {"topic": "Logs"},
+            {"topic": "Logs", "text": "Write this as article, in a matter-of-fact tone: Logs"},
+        ),
+        ("translate", {"text": "Hi"}, {"language": "German", "translation": "Into German:\n\nHi"}),
+        ("teach", {"question": "Why?"}, {"answer": "For a beginner: Why?", "thinking": None}),
+    ],
+)
+async def test_d38_an_example_of_each_application_works_as_it_is_shipped(
+    caller: Caller, example: str, given: dict[str, Any], output: Any
+) -> None:
+    document = json.loads((EXAMPLES / f"{example}.json").read_text())
+    document["slug"] = new_id("flow").replace("_", "-")
+    deployment = await caller.deploy(document)
+    answer = await caller.call("POST", f"/v1/deployments/{deployment}/runs", {"input": given})
+    assert (answer.body["status"], answer.body["output"]) == ("completed", output)

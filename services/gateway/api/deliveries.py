@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -12,10 +12,9 @@ from libs.edge.routes import Call, Reply, Route
 from libs.events.backfills import KIND as BACKFILL
 from libs.events.backfills import Wish
 from libs.events.deliveries import KIND, Delivery, encode_delivery
-from libs.events.managed import Permission
 from libs.events.timers import due_now
 from libs.runtime.ids import new_id
-from services.gateway.api.webhooks import find_webhook
+from services.gateway.api.webhooks import find_webhook, webhook_route
 from services.gateway.read_models.deliveries import AnyDeliveryQuery, DeliveryQuery, DeliveryView
 from services.gateway.state import Gateway
 
@@ -111,22 +110,8 @@ async def _find(call: Call[Gateway]) -> DeliveryView:
     return found
 
 
-def _route(method: str, path: str, handler: Any, summary: str, **more: Any) -> Route:
-    permission: Permission = "read" if method == "GET" else "write"
-    return Route(
-        method=method,
-        path=path,
-        handler=handler,
-        summary=summary,
-        tag="webhooks",
-        permission=permission,
-        unbound=True,
-        **more,
-    )
-
-
 ROUTES: Sequence[Route] = (
-    _route(
+    webhook_route(
         "GET",
         "/v1/webhooks/{webhook_id}/deliveries",
         list_webhook_deliveries,
@@ -134,7 +119,7 @@ ROUTES: Sequence[Route] = (
         query=DeliveryQuery,
         answer=DeliveryList,
     ),
-    _route(
+    webhook_route(
         "POST",
         "/v1/webhooks/{webhook_id}/redeliver",
         redeliver_range,
@@ -143,7 +128,7 @@ ROUTES: Sequence[Route] = (
         answer=RangeAnswer,
         status=202,
     ),
-    _route(
+    webhook_route(
         "GET",
         "/v1/deliveries",
         list_deliveries,
@@ -151,8 +136,10 @@ ROUTES: Sequence[Route] = (
         query=AnyDeliveryQuery,
         answer=DeliveryList,
     ),
-    _route("GET", "/v1/deliveries/{delivery_id}", get_delivery, "One delivery, its attempts", answer=DeliveryView),
-    _route(
+    webhook_route(
+        "GET", "/v1/deliveries/{delivery_id}", get_delivery, "One delivery, its attempts", answer=DeliveryView
+    ),
+    webhook_route(
         "POST",
         "/v1/deliveries/{delivery_id}/redeliver",
         redeliver,

@@ -222,7 +222,8 @@ def _deployment_id(call: Call[Gateway], id_or_flow: str | None) -> str | None:
     return found.id
 
 
-def _route(method: str, path: str, handler: Any, summary: str, **more: Any) -> Route:
+def webhook_route(method: str, path: str, handler: Any, summary: str, **more: Any) -> Route:
+    """A call about webhooks or deliveries: the whole workspace's, so not for keys that are bound to deployments."""
     permission: Permission = "read" if method == "GET" else "write"
     return Route(
         method=method,
@@ -237,12 +238,12 @@ def _route(method: str, path: str, handler: Any, summary: str, **more: Any) -> R
 
 
 ROUTES: Sequence[Route] = (
-    _route(
+    webhook_route(
         "POST", "/v1/webhooks", create_webhook, "Make a webhook", body=WebhookBody, answer=WebhookAnswer, status=201
     ),
-    _route("GET", "/v1/webhooks", list_webhooks, "List webhooks", query=PageQuery, answer=WebhookList),
-    _route("GET", "/v1/webhooks/{webhook_id}", get_webhook, "One webhook", answer=WebhookAnswer),
-    _route(
+    webhook_route("GET", "/v1/webhooks", list_webhooks, "List webhooks", query=PageQuery, answer=WebhookList),
+    webhook_route("GET", "/v1/webhooks/{webhook_id}", get_webhook, "One webhook", answer=WebhookAnswer),
+    webhook_route(
         "PATCH",
         "/v1/webhooks/{webhook_id}",
         change_webhook,
@@ -250,15 +251,15 @@ ROUTES: Sequence[Route] = (
         body=WebhookPatch,
         answer=WebhookAnswer,
     ),
-    _route("DELETE", "/v1/webhooks/{webhook_id}", delete_webhook, "Delete a webhook", status=204),
-    _route(
+    webhook_route("DELETE", "/v1/webhooks/{webhook_id}", delete_webhook, "Delete a webhook", status=204),
+    webhook_route(
         "POST",
         "/v1/webhooks/{webhook_id}/rotate-secret",
         rotate_secret,
         "Give a webhook a new secret; for a day both sign",
         answer=WebhookAnswer,
     ),
-    _route(
+    webhook_route(
         "POST",
         "/v1/webhooks/{webhook_id}/test",
         test_webhook,
