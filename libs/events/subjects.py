@@ -144,11 +144,6 @@ def delivery_subject(workspace: str) -> str:
     return f"dlv.{_token(workspace)}"
 
 
-def parse_delivery_subject(subject: str) -> str:
-    """The workspace in a `dlv.` subject."""
-    return subject.partition(".")[2]
-
-
 def endpoint_subject(workspace: str, webhook_id: str) -> str:
     """Where it lies how a webhook's address does."""
     return f"hlt.{_token(workspace)}.{_token(webhook_id)}"
