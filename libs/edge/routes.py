@@ -5,7 +5,7 @@ happens here once: the request's id, the caller, the right, the body, the errors
 """
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from time import perf_counter
 from typing import Any, Generic, TypeVar
 
@@ -18,6 +18,8 @@ from libs.edge.callers import Callers, Refusal
 from libs.edge.metrics import Meter, failed, unrouted
 from libs.edge.problems import Problem, ProblemBody, render
 from libs.edge.queries import read_query
+from libs.edge.whole import Detour, ExpressRoutes, Prepare, is_whole
+from libs.edge.whole import Handler as HttpHandler
 from libs.events.auth_calls import Actor, Principal, allows
 from libs.events.managed import Limits, Permission
 from libs.runtime.failures import Retryable, Terminal
@@ -76,6 +78,11 @@ class Call(msgspec.Struct, Generic[App], frozen=True, kw_only=True):
         """Say on whose behalf a call without a key is answered, for the headers of its answer."""
         self.request[_CALLER] = caller
 
+    def needs_connection(self) -> None:
+        """Said by a plain route's handler, before it does anything, where it is going to answer bit by bit."""
+        if is_whole(self.request):
+            raise Detour
+
     def path(self, name: str) -> str:
         """A path parameter, checked to be an id or a slug; anything else cannot exist, and is a 404."""
         value = self.request.match_info[name]
@@ -113,6 +120,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """What the answer may be besides; an event stream for instance."""
     headers: Mapping[str, str] = {}
     """Request headers that mean something to this call, with what they mean."""
+    plain: bool = False
+    """Whether its handler looks at no more of a request than `WholeRequest` has, or says that it needs a connection."""
     anonymous: bool = False
     """Whether it may be called without a key: the handler then decides by what is called."""
     error: Any = ProblemBody
@@ -133,9 +142,10 @@ ANONYMOUS = Principal(key_id="public", workspace="", permissions=(), plan="free"
 """Who calls without a key. It belongs to no workspace, so nothing is found for it."""
 
 
-def add_headers(
-    headers_of: Callable[[Principal], Awaitable[Mapping[str, str]]],
-) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
+HeadersOf = Callable[[Principal], Awaitable[Mapping[str, str]]]
+
+
+def add_headers(headers_of: HeadersOf) -> Prepare:
     """For `on_response_prepare`: every answer to a caller, a stream too, has what `headers_of` says of it."""
 
     async def add(request: web.Request, response: web.StreamResponse) -> None:
@@ -149,6 +159,20 @@ def add_headers(
 
 def serve(edge: Edge, route: Route) -> web.RouteDef:
     """The route for aiohttp."""
+    return web.route(route.method, route.path, _handler(edge, route), expect_handler=_promise_nothing)
+
+
+def express(edge: Edge, routes: Iterable[Route], prepare: Prepare) -> ExpressRoutes:
+    """What answers whole requests to the plain ones of the routes, with the same handling as by `serve`."""
+
+    def handler(route: Route) -> HttpHandler:
+        handle = _handler(edge, route)
+        return lambda request: problems(request, handle)
+
+    return ExpressRoutes([(each.path, handler(each)) for each in routes if each.plain], prepare, edge.max_body_bytes)
+
+
+def _handler(edge: Edge, route: Route) -> HttpHandler:
     meter = Meter(route.method, route.path, route.handler)
     title = f"{route.method} {route.path}"
 
@@ -191,7 +215,7 @@ def serve(edge: Edge, route: Route) -> web.RouteDef:
         reply = await route.handler(call)
         return reply if isinstance(reply, web.StreamResponse) else respond(reply)
 
-    return web.route(route.method, route.path, handle, expect_handler=_promise_nothing)
+    return handle
 
 
 def respond(reply: Reply) -> web.Response:

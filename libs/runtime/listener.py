@@ -9,8 +9,12 @@ import structlog
 from aiohttp import web
 
 from libs.runtime.health import Readiness, health_routes
+from libs.runtime.preread import Express, Preread
 
 _BACKLOG = 4096
+_SWEEP_SECONDS = 5.0
+_IDLE_SECONDS = 3630.0
+"""As aiohttp does: longer than the hour for which proxies keep theirs, so that none is ended just when it is used."""
 
 Malformed = Callable[[int], web.Response]
 """The answer, of a given status, to what is no HTTP request."""
@@ -70,8 +74,9 @@ async def listen(
     drain_seconds: float,
     malformed: Malformed = _without_words,
     linger_seconds: float = 0.0,
+    express: Express | None = None,
 ) -> AsyncIterator[int]:
-    """Serve `app`; answers the port (another than `port` where that is 0).
+    """Serve `app`, and what `express` takes past it; answers the port (another than `port` where that is 0).
 
     Left, it first serves on for `linger_seconds`, in which each answer ends its connection: so clients that keep theirs
     open move elsewhere, and none sends a request into one that is just being closed. Then it takes no new connections,
@@ -82,13 +87,22 @@ async def listen(
     server = runner.server
     assert server is not None  # noqa: S101  # `setup` has made it
     lingering = False
+    prereads: set[Preread] = set()
 
-    def accepted() -> _Connection:
+    def library() -> _Connection:
         connection = _Connection(server, malformed)
         if lingering:
             connection.close_after_next()
         return connection
 
+    def accepted() -> asyncio.Protocol:
+        if express is None:
+            return library()
+        connection = Preread(express, library, prereads)
+        connection.ending = lingering
+        return connection
+
+    sweeping = asyncio.create_task(_sweep(prereads))
     listening = await asyncio.get_running_loop().create_server(
         accepted, host, port, backlog=_BACKLOG, reuse_address=True
     )
@@ -100,12 +114,24 @@ async def listen(
             connections = [each for each in server.connections if isinstance(each, _Connection)]
             for each in connections:
                 each.close_after_next()
+            for preread in prereads:
+                preread.ending = True
             await asyncio.sleep(0)  # a request that was just made is under way then
             for each in connections:
                 each.close_after_this()
             await asyncio.sleep(linger_seconds)
         listening.close()
+        await asyncio.gather(*[each.shutdown(drain_seconds) for each in prereads])
         await runner.cleanup()
+        sweeping.cancel()
+
+
+async def _sweep(prereads: set[Preread]) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        await asyncio.sleep(_SWEEP_SECONDS)
+        for each in list(prereads):
+            each.sweep(loop.time(), _IDLE_SECONDS)
 
 
 @asynccontextmanager

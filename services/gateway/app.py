@@ -11,9 +11,10 @@ from aiohttp import web
 from libs.catalog.versions import Versions
 from libs.edge.callers import Callers
 from libs.edge.problems import malformed
-from libs.edge.routes import Edge, add_headers, problems
+from libs.edge.routes import Edge, HeadersOf, add_headers, express, problems
 from libs.edge.routes import serve as serve_route
 from libs.edge.streams import Streams
+from libs.edge.whole import Prepare
 from libs.egress import Egress, Policy
 from libs.events.access import access_of
 from libs.events.auth_calls import Principal
@@ -103,9 +104,10 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
             for each in feeders(broker, log, Feeder(log, gateway.gate, directory)):
                 group.create_task(each.run(stopping, settings.drain_seconds))
             try:
-                app = application(gateway, readiness)
+                edge, headed = edge_of(gateway), add_headers(_limits_of(gateway))
+                app, fast = application(edge, headed, readiness), express(edge, (*ROUTES, *SLASHED), headed)
                 linger, drain = settings.linger_seconds, settings.drain_seconds
-                async with listen(app, settings.host, settings.port, drain, malformed, linger):
+                async with listen(app, settings.host, settings.port, drain, malformed, linger, fast):
                     yield
                     streams.end()
                     loop = asyncio.get_running_loop()
@@ -117,16 +119,23 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
                     task.cancel()
 
 
-def application(gateway: Gateway, readiness: Readiness) -> web.Application:
-    """Every route of the gateway."""
+def edge_of(gateway: Gateway) -> Edge:
+    """What serving the gateway's routes needs."""
+    return Edge(app=gateway, callers=gateway.callers, max_body_bytes=gateway.settings.max_body_bytes)
 
+
+def _limits_of(gateway: Gateway) -> HeadersOf:
     async def headers_of(caller: Principal) -> Mapping[str, str]:
         limits = account_of(caller.limits)
         return await gateway.gate.headers(caller.workspace, limits) if limits else {}
 
-    edge = Edge(app=gateway, callers=gateway.callers, max_body_bytes=gateway.settings.max_body_bytes)
+    return headers_of
+
+
+def application(edge: Edge, headed: Prepare, readiness: Readiness) -> web.Application:
+    """Every route of the gateway."""
     app = web.Application(middlewares=[problems], client_max_size=0)
-    app.on_response_prepare.append(add_headers(headers_of))
+    app.on_response_prepare.append(headed)
     app.add_routes([serve_route(edge, route) for route in (*ROUTES, *SLASHED)])
     app.add_routes(page_routes(ROUTES, version("headgate")))
     app.add_routes(health_routes(readiness))

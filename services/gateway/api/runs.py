@@ -63,6 +63,8 @@ async def start_run(call: Call[Gateway]) -> Reply | web.StreamResponse:
         callback_url=body.callback_url,
     )
     mode = body.mode or deployment.mode
+    if mode == "stream":
+        call.needs_connection()
     accepted = await accept(call, caller, deployment, asked, waits=mode == "sync")
     if mode == "stream":
         return await stream_run(call.request, call.app, accepted.run, 0)
@@ -150,6 +152,7 @@ ROUTES = (
         summary="Start a run; the mode decides whether the answer is the result, a receipt or a stream",
         tag="runs",
         permission="execute",
+        plain=True,
         anonymous=True,
         body=RunBody,
         answer=Run,

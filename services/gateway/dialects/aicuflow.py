@@ -69,6 +69,7 @@ ROUTES = (
         summary="aicuflow: run a deployment",
         tag="dialects",
         permission="execute",
+        plain=True,
         anonymous=True,
         body=TriggerBody,
         answer=TriggerAnswer,

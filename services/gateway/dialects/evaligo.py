@@ -106,6 +106,7 @@ ROUTES = (
         summary="Evaligo: submit a job",
         tag="dialects",
         permission="execute",
+        plain=True,
         anonymous=True,
         body=Any,
         answer=Submitted,

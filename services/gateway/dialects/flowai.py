@@ -74,6 +74,8 @@ async def run_workflow(call: Call[Gateway]) -> Reply | web.StreamResponse:
     caller, deployment = callable_deployment(call, call.path("workflow_id"))
     body: WorkflowBody = call.body
     mode: Any = "stream" if body.stream else "sync"
+    if body.stream:
+        call.needs_connection()
     asked = Asked(input=body.input, body=body, mode=mode)
     accepted = await accept(call, caller, deployment, asked, waits=not body.stream)
     if body.stream:
@@ -150,6 +152,7 @@ ROUTES = (
         summary="FlowAI: run a workflow, streamed with `stream: true`",
         tag="dialects",
         permission="execute",
+        plain=True,
         anonymous=True,
         body=WorkflowBody,
         answer=WorkflowAnswer,

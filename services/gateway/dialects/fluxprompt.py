@@ -127,6 +127,7 @@ ROUTES = (
         summary="FluxPrompt: run a workflow",
         tag="dialects",
         permission="execute",
+        plain=True,
         anonymous=True,
         query=FluxQuery,
         body=FluxBody,

@@ -113,6 +113,8 @@ async def _run(call: Call[Gateway], answer: Callable[[Run], Any]) -> Reply | web
     body: ChatBody = call.body
     query: StreamQuery = call.query
     streams = body.stream or query.stream
+    if streams:
+        call.needs_connection()
     session_id = body.session_id or new_id("ses")
     given = {} if body.input_value is None else {text_field(flow): body.input_value}
     asked = Asked(
@@ -152,6 +154,7 @@ def _route(path: str, handler: Any, summary: str, **more: Any) -> Route:
         summary=f"Langflow: {summary}",
         tag="dialects",
         permission="execute",
+        plain=True,
         anonymous=True,
         headers=IDEMPOTENCY,
         error=ChatError,
