@@ -74,9 +74,7 @@ class StandingPull:
     """Keeps pulls of one consumer standing and hands each message to `on_message`.
 
     `room()` says how many more messages may come now. `wake()` after room was made. `run()` lives until
-    cancelled, and raises Lost when the server does not know the consumer. `sole`: nobody else pulls from it, so that
-    a delivery that did not arrive is missed at the next heartbeat, and not only when another one follows: that may be
-    never. `run()` then raises Lost, too.
+    cancelled, and raises Lost when the server does not know the consumer.
     """
 
     def __init__(
@@ -86,12 +84,8 @@ class StandingPull:
         consumer: str,
         room: Callable[[], int],
         on_message: Callable[[Delivery], None],
-        *,
-        sole: bool = False,
     ) -> None:
         self._broker = broker
-        self._sole = sole
-        self._seen = 0
         self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._room = room
         self._on_message = on_message
@@ -163,16 +157,12 @@ class StandingPull:
             return
         # Which pull a message answers it does not tell: so their sum is counted.
         self._standing = max(0, self._standing - 1)
-        delivery = read_delivery(message)
-        self._seen = max(self._seen, delivery.consumer_sequence)
-        self._on_message(delivery)
+        self._on_message(read_delivery(message))
         self.wake()
 
     def _on_status(self, pull: int, headers: dict[str, str]) -> None:
         status, description = headers["Status"], headers.get("Description", "")
         if status == "100":
-            if self._sole and int(headers.get("Nats-Last-Consumer", "0")) > self._seen:
-                self._give_up("a delivery was lost")
             return
         if status == "503":
             self._give_up("nobody answers for the consumer")

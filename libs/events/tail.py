@@ -11,12 +11,10 @@ from typing import Any
 import msgspec
 import structlog
 
+from libs.events.batch_pull import batches_of
 from libs.events.broker import Broker, Unavailable
-from libs.events.pull import Delivery, Lost, StandingPull
+from libs.events.pull import Delivery, Lost
 from libs.events.topology import ApiError, api
-
-_PENDING = 2048
-_BATCH = 512
 
 log = structlog.get_logger()
 
@@ -68,36 +66,17 @@ class Tail:
 
     async def _read(self) -> None:
         consumer = await self._make_consumer()
-        queue: asyncio.Queue[Delivery | None] = asyncio.Queue()
-
-        def room() -> int:
-            return _PENDING - queue.qsize()
-
-        pull = StandingPull(self._broker, self._stream, consumer.name, room, queue.put_nowait, sole=True)
-        pulling = asyncio.create_task(pull.run())
-        pulling.add_done_callback(lambda _: queue.put_nowait(None))
-        try:
-            await self._hand_on(queue, pull, consumer.num_pending)
-            pulling.result()
-        finally:
-            pulling.cancel()
-            await asyncio.gather(pulling, return_exceptions=True)
-
-    async def _hand_on(self, queue: asyncio.Queue[Delivery | None], pull: StandingPull, behind: int) -> None:
-        """Until the queue holds None; the consumer began `behind` messages before the end."""
         handled = 0
-        while True:
-            if handled >= behind:
-                self.caught_up.set()
-            batch = await _take(queue)
-            if not batch:
-                return
-            pull.wake()
-            if any(delivery.consumer_sequence != handled + i for i, delivery in enumerate(batch, 1)):
-                raise Lost("a delivery was lost")
-            await self._on_batch(batch)
-            handled += len(batch)
-            self.position = batch[-1].sequence
+        async with batches_of(self._broker, self._stream, consumer.name) as pull:
+            while True:
+                if handled >= consumer.num_pending:
+                    self.caught_up.set()
+                batch = await pull.next()
+                if any(delivery.consumer_sequence != handled + i for i, delivery in enumerate(batch, 1)):
+                    raise Lost("a delivery was lost")
+                await self._on_batch(batch)
+                handled += len(batch)
+                self.position = batch[-1].sequence
 
     async def _make_consumer(self) -> _Consumer:
         config: dict[str, Any] = {
@@ -148,17 +127,3 @@ async def read_until(
         reading.cancel()
         caught_up.cancel()
         await asyncio.gather(reading, caught_up, return_exceptions=True)
-
-
-async def _take(queue: asyncio.Queue[Delivery | None]) -> list[Delivery]:
-    """What is there, up to a batch, waiting for the first; empty when the queue has come to its end."""
-    batch: list[Delivery] = []
-    delivery = await queue.get()
-    while delivery is not None:
-        batch.append(delivery)
-        if len(batch) == _BATCH or queue.empty():
-            return batch
-        delivery = queue.get_nowait()
-    if batch:
-        queue.put_nowait(None)
-    return batch
