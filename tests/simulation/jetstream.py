@@ -218,12 +218,17 @@ class Deliveries:
         self._hears = hears
 
     def pull(self, stream: Stream, consumer: Consumer, wanted: dict[str, Any], reply: str) -> None:
-        """Somebody asks for messages."""
+        """Somebody asks for messages; `no_wait`: for those that are there, and to hear that there are no more."""
         now = self._time()
         beat = wanted.get("idle_heartbeat", 0) / 1e9
-        pull = Pull(reply, wanted["batch"], now + wanted["expires"] / 1e9, beat, now)
+        pull = Pull(reply, wanted["batch"], now + wanted.get("expires", 0) / 1e9, beat, now)
         consumer.pulls.append(pull)
         self.pump(stream, consumer)
+        if wanted.get("no_wait"):
+            if pull in consumer.pulls:
+                consumer.pulls.remove(pull)
+                self._send(reply, b"", {"Status": "404", "Description": "No Messages"}, reply, "")
+            return
         if pull.left:
             self._at(pull.ends_at, lambda: self._over(consumer, pull))
             if beat:

@@ -105,13 +105,15 @@ class Driver:
         inbox = self._broker.new_inbox()
         subscription = await self._broker.hear(f"{inbox}.*", heard.put_nowait)
         count = self._chance.choice([1, 2, 5])
-        body = {"batch": count, "expires": int(_PULL_SECONDS * 1e9), "idle_heartbeat": int(0.1e9)}
+        body: dict[str, Any] = {"batch": count, "expires": int(_PULL_SECONDS * 1e9), "idle_heartbeat": int(0.1e9)}
+        if self._chance.random() < 0.3:
+            body = {"batch": count, "no_wait": True}
         call = f"$JS.API.CONSUMER.MSG.NEXT.{self._name('many')}.worker"
         await self._broker.publish_with_reply(call, msgspec.json.encode(body), f"{inbox}.1")
         deliveries: list[Any] = []
         status = ""
         async with asyncio.timeout(10.0):
-            while count and status != "408":
+            while count and status not in ("404", "408"):
                 message = await heard.get()
                 if message.has_status:
                     status = message.headers["Status"]
