@@ -62,10 +62,11 @@ class _Append(msgspec.Struct, frozen=True):
 _decoder = msgspec.json.Decoder(_Append)
 
 
-def read_rows(deliveries: Iterable[Delivery]) -> tuple[list[Row], list[Row]]:
-    """The rows that are new and those that are changed: a run that is both is new, as it is at the batch's end."""
-    new: dict[str, Row] = {}
-    changed: dict[str, Row] = {}
+def read_rows(deliveries: Iterable[Delivery], new: dict[str, Row], changed: dict[str, Row]) -> None:
+    """Bring the rows that are new and those that are changed, by run id, to what the messages say.
+
+    A run that is both is new, as it is at the end.
+    """
     for delivery in deliveries:
         run, kind = parse_run_subject(delivery.subject)
         append = _decoder.decode(delivery.payload)
@@ -77,7 +78,6 @@ def read_rows(deliveries: Iterable[Delivery]) -> tuple[list[Row], list[Row]]:
         else:
             row = changed.setdefault(run.run_id, Row(workspace=run.workspace, id=run.run_id, status="running"))
             _moved(row, append)
-    return list(new.values()), list(changed.values())
 
 
 def _requested(row: Row, append: _Append) -> None:
