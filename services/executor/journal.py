@@ -74,15 +74,13 @@ class Journal:
         while self._stored_seq < wanted:
             if self._appending is None:
                 self._appending = asyncio.create_task(self._append_pending())
+                self._appending.add_done_callback(_asked)
             await asyncio.shield(self._appending)
 
     async def close(self) -> None:
         """Wait for an append that is still under way, whatever becomes of it."""
-        appending = self._appending
-        if appending is not None:
-            await asyncio.wait((appending,))
-            if not appending.cancelled():
-                appending.exception()  # asked for here, or nobody may have: it would be told as an error of ours
+        if self._appending is not None:
+            await asyncio.wait((self._appending,))
 
     async def _append_pending(self) -> None:
         events, self._pending = self._pending, []
@@ -92,6 +90,12 @@ class Journal:
         self._sequence = await self._log.append(self._run, kind, append, after=self._sequence, patience_seconds=60.0)
         self._stored_seq = events[-1].seq
         self._appending = None
+
+
+def _asked(appending: asyncio.Task[None]) -> None:
+    """Ask for its failure: where everybody who waited for it was cancelled, it would be told as a defect of ours."""
+    if not appending.cancelled():
+        appending.exception()
 
 
 def _type(event: RunEvent) -> str:
