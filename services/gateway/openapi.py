@@ -11,11 +11,10 @@ from libs.edge.routes import Route
 
 _REF = "#/components/schemas/{name}"
 _PARAMETER = re.compile(r"{(\w+)}")
-_WITH_BODY = (400, 413)
-_ALWAYS = (401, 403, 404, 405, 503)
+_ALWAYS = (400, 401, 403, 404, 405, 503)
 
 _ERRORS = {
-    400: "The input does not fit; `errors` names each place.",
+    400: "The input does not fit (`errors` names each place), or this is no HTTP request that can be read.",
     401: "No key, or one that is unknown, expired or revoked.",
     403: "The key does not have the right.",
     404: "There is nothing at this address, or it is not yours.",
@@ -99,11 +98,9 @@ def _success(route: Route, status: int, schemas: dict[int, Any]) -> dict[str, An
 
 
 def _error_statuses(route: Route) -> Iterable[int]:
-    statuses = {*_ALWAYS, *(_WITH_BODY if route.body or route.file_part else ()), *((400,) if route.query else ())}
+    statuses = {*_ALWAYS, *((413,) if route.body or route.file_part else ())}
     if route.method != "GET":
         statuses |= {409, *((422, 429) if "Idempotency-Key" in route.headers else ())}
-    if route.headers:
-        statuses.add(400)
     known = statuses.intersection({*STATUS.values(), 405})
     # To a dialect, a run that failed is an error of ours.
     return sorted(known | {500} if route.error is not ProblemBody else known)
