@@ -98,7 +98,7 @@ def _million(found: Million) -> Table:
 
 
 def _peers(found: Report) -> Table:
-    table = _table("Peers", "", "durable", "conns", "runs/s", "p50 ms", "p99 ms", "product is")
+    table = _table("Peers", "", "durable", "conns", "runs/s", "p50 ms", "p99 ms", "failures", "product is")
     for peer in found.extras.peers:
         ours = [
             row.runs_per_second
@@ -113,6 +113,7 @@ def _peers(found: Report) -> Table:
             f"{peer.runs_per_second:,.0f}",
             f"{peer.p50_milliseconds:.1f}",
             f"{peer.p99_milliseconds:.1f}",
+            f"[bold red]{peer.failures}[/]" if peer.failures else "0",
             times,
         )
     return table

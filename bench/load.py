@@ -18,7 +18,6 @@ import msgspec
 import uvloop
 
 _OPEN_SECONDS = 5.0
-_LAST_ANSWER_SECONDS = 5.0
 
 
 class LoadError(Exception):
@@ -26,7 +25,10 @@ class LoadError(Exception):
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """What to ask, of whom, how often. A good answer has the `status` and holds `expect`."""
+    """What to ask, of whom, how often. A good answer has the `status` and holds `expect`.
+
+    Answers are waited for until `patience_seconds` after the end.
+    """
 
     port: int
     path: str
@@ -37,13 +39,14 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     connections: int
     seconds: float
     warmup_seconds: float
+    patience_seconds: float = 5.0
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
     """What came back.
 
     `answered` counts every good answer, warm-up included. The rest is about the requests sent in the `seconds` after
-    it. `failures` are bad answers, broken connections, and requests without an answer 5 s after the end.
+    it. `failures` are bad answers, broken connections, and requests that nobody answered in time.
     """
 
     answered: int
@@ -162,7 +165,7 @@ async def generate(order: Order) -> Load:
             await loop.create_connection(lambda: _Connection(tally), "127.0.0.1", order.port)
     unanswered = 0
     try:
-        async with asyncio.timeout(tally.ends - perf_counter() + _LAST_ANSWER_SECONDS):
+        async with asyncio.timeout(tally.ends - perf_counter() + order.patience_seconds):
             await tally.idle.wait()
     except TimeoutError:
         unanswered = tally.open

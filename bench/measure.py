@@ -16,7 +16,7 @@ from bench.usage import cpu_seconds, memory_bytes, settle
 from cli.servers.nats import Fsync
 
 _SETTLE_SECONDS = 5.0
-_LOAD_GRACE_SECONDS = 30.0
+_LOAD_GRACE_SECONDS = 25.0
 
 Tell = Callable[[str], None]
 """Is told what is done next, once for each step."""
@@ -109,7 +109,7 @@ def generate(order: Order, generator: Generator = "own") -> Load:
         cwd=ROOT,
         input=msgspec.json.encode(order),
         capture_output=True,
-        timeout=order.warmup_seconds + order.seconds + _LOAD_GRACE_SECONDS,
+        timeout=order.warmup_seconds + order.seconds + order.patience_seconds + _LOAD_GRACE_SECONDS,
         check=False,
     )
     if done.returncode != 0 or done.stderr:

@@ -135,6 +135,8 @@ class PeerRow(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     durable: str
     connections: int
+    seconds: float
+    generator: Generator
     runs_per_second: float
     p50_milliseconds: float
     p99_milliseconds: float

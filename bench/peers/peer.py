@@ -6,9 +6,8 @@ import shutil
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from cli.children import exited, spawn
 
 _CACHE = ROOT / "build" / "peers"
 _INSTALL_SECONDS = 900.0
-_START_SECONDS = 90.0
+_START_SECONDS = 180.0
 
 
 class Peer(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,16 +33,23 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
     durable: str
     """What of a call outlives a crash, in a few words."""
     headers: dict[str, str] = {}
+    run_seconds: float = 0.0
+    """About how long a run keeps it busy, of a peer that is slow; it is asked for longer then."""
 
 
 def python_with(name: str, *packages: str) -> Path:
-    """The Python of a virtual environment that has the packages; it is made on the first use."""
+    """The Python of a virtual environment that has the packages; it is made on the first use.
+
+    uv chooses the versions: among some hundreds of packages, pip is still choosing when `_INSTALL_SECONDS` are over.
+    """
     folder = _CACHE / name
     python = folder / "bin" / "python"
     if not (folder / "done").exists():
         shutil.rmtree(folder, ignore_errors=True)
         _install([sys.executable, "-m", "venv", str(folder)], _CACHE)
-        _install([str(python), "-m", "pip", "install", "--quiet", *packages], _CACHE)
+        _install([str(python), "-m", "pip", "install", "--quiet", "uv"], _CACHE)
+        uv = [str(folder / "bin" / "uv"), "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python)]
+        _install([*uv, *packages], _CACHE)
         (folder / "done").touch()
     return python
 
@@ -100,14 +106,32 @@ def post(url: str, body: Mapping[str, Any] | str, headers: Mapping[str, str] | N
 
 def await_answer(peer: Peer, log: Path) -> None:
     """Return once the peer answers as expected. TargetError with its last words when it does not come to that."""
+
+    def ask() -> None:
+        said = json.dumps(post(f"http://127.0.0.1:{peer.port}{peer.path}", peer.body, peer.headers))
+        if peer.expect.replace(" ", "") not in said.replace(" ", ""):
+            raise ValueError(said)
+
+    _await(ask, log)
+
+
+def await_get(url: str, headers: Mapping[str, str], log: Path) -> Any:
+    """What a GET brings once the server is up, decoded. TargetError as above."""
+
+    def ask() -> Any:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=dict(headers)), timeout=30) as answer:
+            return json.loads(answer.read())
+
+    return _await(ask, log)
+
+
+def _await(ask: Callable[[], Any], log: Path) -> Any:
     deadline = time.monotonic() + _START_SECONDS
     said = ""
     while time.monotonic() < deadline:
         try:
-            said = json.dumps(post(f"http://127.0.0.1:{peer.port}{peer.path}", peer.body, peer.headers))
-            if peer.expect.replace(" ", "") in said.replace(" ", ""):
-                return
-        except (OSError, urllib.error.HTTPError, ValueError) as error:
+            return ask()
+        except (OSError, ValueError) as error:
             said = str(error)
         time.sleep(0.25)
     raise TargetError(f"it does not answer ({said[:300]}):\n{log.read_text(errors='replace')[-1000:]}")

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 from aiohttp import web
 
@@ -82,6 +83,25 @@ async def test_a_connection_that_breaks_is_one_failure() -> None:
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         load = await generate(order(server.sockets[0].getsockname()[1], connections=3))
     assert (load.failures, load.answered) == (3, 0)
+
+
+async def test_what_is_still_unanswered_is_waited_for_as_long_as_the_order_says() -> None:
+    asked, allowed = asyncio.Event(), asyncio.Event()
+
+    async def answer(_: web.Request) -> web.Response:
+        asked.set()
+        await allowed.wait()
+        return web.json_response({"status": "completed"})
+
+    async with listening(answer) as port:
+        hasty = await generate(msgspec.structs.replace(order(port), patience_seconds=0.1))
+        assert (hasty.failures, hasty.answered) == (4, 0)
+        asked.clear()
+        patient = asyncio.create_task(generate(order(port)))
+        await asked.wait()
+        asyncio.get_running_loop().call_later(0.4, allowed.set)
+        found = await patient
+    assert (found.failures, found.counted) == (0, 4)
 
 
 def test_the_length_of_an_answer_is_known_once_its_head_is_there() -> None:
