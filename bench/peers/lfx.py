@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.peers.langflow import ANSWER, PRICES, Groups, four_nodes
+from bench.peers.langflow import ANSWER, INPUT, Groups, four_nodes
 from bench.peers.peer import Peer, await_answer, process, python_with, version_of
 from cli.ports import random_port
 
@@ -32,8 +32,8 @@ def serve(data: Path) -> Iterator[Peer]:
             port=port,
             path=f"/flows/{flow_id}/run",
             headers={"x-api-key": key},
-            body=json.dumps({"input_value": PRICES}),
-            expect=f'"result":{ANSWER}',
+            body=json.dumps({"input_value": INPUT}),
+            expect=f'"result":"{ANSWER}"',
             version=version_of(python, "lfx"),
             durable="nothing",
             run_seconds=0.05,

@@ -54,7 +54,7 @@ def components() -> dict[str, Any]:
         "models_and_agents": {
             "Prompt Template": component("Message", template={"type": "prompt", "value": ""}, tool_placeholder=message)
         },
-        "utilities": {"CalculatorComponent": component("Data", expression=message)},
+        "processing": {"CombineText": component("Message", text1=message, text2=message)},
     }
 
 
