@@ -52,7 +52,7 @@ class NatsServer:
         port: int | None = None,
         monitor_port: int | None = None,
         fsync: Fsync = "always",
-        memory: str = "512MiB",
+        memory: str = "1GiB",
         log: Path | None = None,
         cluster: str = "",
     ) -> None:
