@@ -188,6 +188,8 @@ def _handler(edge: Edge, route: Route) -> HttpHandler:
             problem = as_problem(error, request)
             failed(problem)
             response = route.errors(problem, request[_ID])
+        except Detour:
+            raise  # the library's connection begins another span: this one is not ended, and so never was
         except BaseException:
             if span is not None:  # the caller left, or this process does
                 span.fail("cancelled")

@@ -102,10 +102,10 @@ async def listen(
         connection.ending = lingering
         return connection
 
-    sweeping = asyncio.create_task(_sweep(prereads))
     listening = await asyncio.get_running_loop().create_server(
         accepted, host, port, backlog=_BACKLOG, reuse_address=True
     )
+    sweeping = asyncio.create_task(_sweep(prereads))
     try:
         yield listening.sockets[0].getsockname()[1]
     finally:
@@ -121,9 +121,8 @@ async def listen(
                 each.close_after_this()
             await asyncio.sleep(linger_seconds)
         listening.close()
-        await asyncio.gather(*[each.shutdown(drain_seconds) for each in prereads])
-        await runner.cleanup()
         sweeping.cancel()
+        await asyncio.gather(runner.cleanup(), *[each.shutdown(drain_seconds) for each in prereads])
 
 
 async def _sweep(prereads: set[Preread]) -> None:

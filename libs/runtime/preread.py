@@ -172,8 +172,10 @@ class Preread(asyncio.Protocol):
             return self._hand_over()
         if not self._headed or self._begun > 1 or (headers := self._plain()) is None:
             return self._hand_over()
+        if int(headers["Content-Length"]) > _WHOLE_BYTES:
+            return self._hand_over()
         if not self._completed:
-            return None if int(headers["Content-Length"]) <= _WHOLE_BYTES else self._hand_over()
+            return None
         whole = Whole(self._target, headers, b"".join(self._body), self._remote)
         answer = self._express(whole, self._is_last)
         if answer is None:

@@ -1,16 +1,14 @@
 """One stack for the folder, in it two workspaces, one of which has one of everything."""
 
-import json
-import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
-import aiohttp
 import pytest
 
 from tests.api.client import Caller
-from tests.api.conftest import new_workspace
-from tests.api.contract import Contract
+from tests.api.conftest import contract, new_workspace, root, stranger
 from tests.stack import Stack
+
+__all__ = ["contract", "root", "stranger"]
 
 
 @pytest.fixture(scope="session")
@@ -19,27 +17,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield stack
 
 
-@pytest.fixture(scope="session")
-def contract(stack: Stack) -> Contract:
-    """The stack's own document."""
-    with urllib.request.urlopen(f"{stack.url}/openapi.json", timeout=10) as answer:
-        return Contract(json.load(answer))
-
-
-@pytest.fixture
-async def root(stack: Stack, contract: Contract) -> AsyncIterator[Caller]:
-    """The root admin, at the first gateway."""
-    async with aiohttp.ClientSession() as session:
-        yield Caller(session, stack.urls, stack.admin_key, contract)
-
-
 @pytest.fixture
 async def owner(root: Caller) -> Caller:
     """The admin of a workspace."""
     return await new_workspace(root, "mine")
-
-
-@pytest.fixture
-async def stranger(root: Caller) -> Caller:
-    """The admin of another one."""
-    return await new_workspace(root, "theirs")

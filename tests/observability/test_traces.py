@@ -1,5 +1,6 @@
 """One trace from the caller's `traceparent` to the last call outward, as a real collector receives it."""
 
+import asyncio
 import secrets
 import socket
 import time
@@ -8,6 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from libs.runtime.tracing import begin, span, trace_id, tracing
+from tests.api.wire import head
 from tests.e2e.caller import Caller, calling, until
 from tests.e2e.flows import chain, output, prompt, template
 from tests.e2e.model import model
@@ -100,6 +102,24 @@ async def test_a_run_with_a_model_is_one_tree_below_the_callers_span(
     }
     named = {each.attributes.get("headgate.run.id") for each in collector.of(theirs.trace) if each is not chat}
     assert named == {run_id}
+
+
+async def test_a_stream_that_was_asked_for_in_one_piece_is_one_span_of_the_gateway(
+    stack: Stack, caller: Caller, collector: Collector
+) -> None:
+    deployment = await caller.deploy(chain(template("hi", "x"), output("{{ hi.text }}")))
+    theirs, body = Theirs(), b'{"input": {"text": "Ada"}, "mode": "stream"}'
+    headers = {**stack.headers, **theirs.headers, "Content-Length": str(len(body))}
+    reader, writer = await asyncio.open_connection("127.0.0.1", stack.port)
+    writer.write(head("POST", f"/v1/deployments/{deployment}/runs", headers) + body)
+    async with asyncio.timeout(10):
+        await reader.readuntil(b"run.completed")
+
+    await whole(collector, theirs.trace, {ROUTE, "run"})
+    await connected(collector, theirs)
+    writer.close()
+    spans = [(each.name, each.failed) for each in collector.of(theirs.trace) if each.kind == SERVER]
+    assert spans == [(ROUTE, False)]
 
 
 async def test_a_failed_node_is_a_failed_span_and_so_is_its_run(
