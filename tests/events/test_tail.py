@@ -7,13 +7,15 @@ from contextlib import asynccontextmanager
 import pytest
 
 from cli.servers import NatsServer
+from libs.events.batch_pull import BatchPull
 from libs.events.broker import Broker, connect
 from libs.events.log import EventLog
 from libs.events.managed import decode_change, record
-from libs.events.pull import Delivery
+from libs.events.pull import Delivery, Lost, read_delivery
 from libs.events.subjects import MANAGEMENT, managed_subject
 from libs.events.tail import Tail
 from libs.events.topology import converge
+from libs.events.wire import Heard
 from tests.events.managed import flow_changed
 from tests.events.waiting import start_again, until_true
 from tests.faults.proxy import proxy_to
@@ -137,6 +139,25 @@ async def test_catching_up_is_told_only_after_all_that_was_there_is_handled(log:
         go.set()
         await tail.caught_up.wait()
         assert handled == 700
+
+
+async def test_a_message_lost_at_the_end_of_a_batch_is_missed_though_none_follows(
+    log: EventLog, workspace: str
+) -> None:
+    await save(log.broker, workspace, "a", [1, 2])
+    consumer = await tail_of(log.broker, workspace, Seen())._make_consumer()
+    pull = BatchPull(log.broker, MANAGEMENT, consumer.name)
+
+    def lossy(message: Heard) -> None:
+        if message.has_status or read_delivery(message).consumer_sequence != 2:
+            pull.heard(message)
+
+    subscription = await log.broker.hear(f"{pull.inbox}.*", lossy)
+    async with asyncio.timeout(5):
+        assert [delivery.consumer_sequence for delivery in await pull.next()] == [1]
+        with pytest.raises(Lost, match="a delivery was lost"):
+            await pull.next()
+    await log.broker.unsubscribe(subscription)
 
 
 async def test_what_a_reader_raises_ends_the_reading(log: EventLog, workspace: str) -> None:
