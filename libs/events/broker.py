@@ -62,11 +62,16 @@ class Broker:
         self._waiting: dict[str, _Waiting] = {}
         self._numbers = itertools.count()
         self._on_reconnect: list[Callable[[], None]] = []
+        self._told = True
+        """Whether those who asked to know of the last reconnect have been called."""
 
     @property
     def connected(self) -> bool:
-        """Whether a message sent now would reach a server."""
-        return self.client.is_connected
+        """Whether all that is said is heard here: a server is there, and who asked to know of a reconnect does.
+
+        nats-py's client calls itself connected a round trip earlier, when subscriptions are not yet made again.
+        """
+        return self._told and self.client.is_connected
 
     @property
     def max_payload(self) -> int:
@@ -233,6 +238,7 @@ class Broker:
 
     def disconnected(self) -> None:
         """Fail the requests under way: no answer comes any more to what was sent."""
+        self._told = False
         for waiting in self._waiting.values():
             if not waiting.future.done():
                 waiting.future.set_exception(Unavailable("the connection to the event log was lost"))
@@ -241,6 +247,7 @@ class Broker:
         """Tell those who asked to know."""
         for call in self._on_reconnect:
             call()
+        self._told = True
 
 
 @asynccontextmanager

@@ -157,3 +157,18 @@ async def test_what_was_acknowledged_survives_a_crash(frail_log: EventLog, fresh
     assert await converge(frail_log.broker, 2, replicas=1) == 2
     info = await api(frail_log.broker, f"STREAM.INFO.{frail_log.stream(run)}", {}, dict)
     assert info["state"]["messages"] == events
+
+
+async def test_a_connection_is_up_again_only_when_those_who_asked_to_know_were_told(nats_server: NatsServer) -> None:
+    told = []
+    async with (
+        proxy_to(nats_server.port) as proxy,
+        connect(proxy.url, "test", ignore) as broker,
+        asyncio.timeout(15),
+    ):
+        broker.on_reconnect(lambda: told.append(broker.connected))
+        proxy.drop()
+        await until_connected(broker, False)
+        while not broker.connected:  # noqa: ASYNC110 - the moment itself, to a turn of the loop
+            await asyncio.sleep(0)
+        assert told == [False]
