@@ -13,7 +13,7 @@ from libs.events.live import LiveAppend
 from libs.events.log import EventLog
 from libs.events.reads import Stored
 from libs.events.run_events import Served, serve_append
-from libs.events.subjects import RunKey, live_subject, shard_of
+from libs.events.subjects import RunKey
 
 SILENCE_SECONDS = 15.0
 """After so long without a message the log is asked whether one was missed."""
@@ -48,8 +48,7 @@ async def follow(
     waits. Who leaves early closes the iterator (`contextlib.aclosing`), for it listens until then.
     """
     loop = asyncio.get_running_loop()
-    subject = live_subject(shard_of(run.run_id, log.shards), run)
-    async with log.live.listen(subject) as heard:
+    async with log.live.listen(run) as heard:
         reader = _Reader(log, run, after, first)
         look, quiet_since = _FIRST_LOOK_SECONDS, loop.time()
         events, has_more = await reader.catch_up()

@@ -1,4 +1,4 @@
-"""What is stored now, as this process hears it: one subscription a run, however many of its readers follow it here.
+"""What is stored now, as this process hears it: subscribed to once a run, however many of its readers follow it here.
 
 Core NATS may lose messages, and what waits for a slow reader is bounded: this is no reading of the log but the
 word that there is something to read, mostly with the text. `follow` makes a whole of it.
@@ -13,7 +13,9 @@ import msgspec
 from nats.aio.subscription import Subscription
 
 from libs.events.broker import Broker
+from libs.events.groups import entry_of, parts_of
 from libs.events.run_events import Served, serve_append
+from libs.events.subjects import RunKey, live_subject, shard_of, stored_subject
 from libs.events.wire import Heard
 
 _PENDING_MESSAGES = 256
@@ -73,25 +75,28 @@ class Hearing:
 
 
 class _Interest:
-    """A subscription and its readers."""
+    """The readers of a run, and the subscriptions for them: to what is appended to it, and to its group."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: RunKey) -> None:
+        self.run = run
         self.readers: dict[Hearing, None] = {}
-        self.subscription: Subscription | None = None
+        self.subscriptions: list[Subscription] = []
 
     def on_message(self, message: Heard) -> None:
-        """Hand a message on. What cannot be read is in the log for whoever can."""
+        """Hand on what a message says of the run. What cannot be read is in the log for whoever can."""
         try:
             sequence = int(message.headers["Nats-Sequence"])
-            events = serve_append(message.data)
-        except (KeyError, ValueError):
-            events = []
-        if not events:
-            self.miss()
-            return
-        append = LiveAppend(sequence, events, len(message.data))
-        for hearing in self.readers:
-            hearing.put(append)
+            parts = list(parts_of(stored_subject(message.subject), message.data))
+            appends = [(serve_append(part.payload), len(part.payload)) for part in parts if part.run == self.run]
+        except (KeyError, ValueError, msgspec.MsgspecError):
+            appends = [([], 0)]
+        for events, size in appends:
+            if not events:
+                self.miss()
+                return
+            append = LiveAppend(sequence, events, size)
+            for hearing in self.readers:
+                hearing.put(append)
 
     def miss(self) -> None:
         """All readers may have missed something."""
@@ -100,38 +105,42 @@ class _Interest:
 
 
 class Live:
-    """The subscriptions of one connection, by subject."""
+    """The runs that are followed over one connection to a log of so many shards."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, shards: int) -> None:
         self._broker = broker
-        self._interests: dict[str, _Interest] = {}
+        self._shards = shards
+        self._interests: dict[RunKey, _Interest] = {}
 
     @asynccontextmanager
-    async def listen(self, subject: str) -> AsyncIterator[Hearing]:
-        """What is heard on `subject` while the context is open, from before the server sees any later request."""
+    async def listen(self, run: RunKey) -> AsyncIterator[Hearing]:
+        """What is heard of a run while the context is open, from before the server sees any later request."""
         hearing = Hearing()
-        interest = self._interests.get(subject)
+        interest = self._interests.get(run)
         is_new = interest is None
         if interest is None:
             if not self._interests:
                 self._broker.on_reconnect(self._missed)
-            interest = self._interests[subject] = _Interest()
+            interest = self._interests[run] = _Interest(run)
         interest.readers[hearing] = None
         try:
             if is_new:
-                interest.subscription = await self._broker.hear(subject, interest.on_message)
+                shard = shard_of(run.run_id, self._shards)
+                for place in {run, entry_of(run)}:
+                    subject = live_subject(shard, place)
+                    interest.subscriptions.append(await self._broker.hear(subject, interest.on_message))
             yield hearing
         finally:
             del interest.readers[hearing]
             if not interest.readers:
-                await self._end(subject, interest)
+                await self._end(interest)
 
-    async def _end(self, subject: str, interest: _Interest) -> None:
-        del self._interests[subject]
+    async def _end(self, interest: _Interest) -> None:
+        del self._interests[interest.run]
         if not self._interests:
             self._broker.forget_reconnect(self._missed)
-        if interest.subscription is not None:
-            await self._broker.unsubscribe(interest.subscription)
+        for subscription in interest.subscriptions:
+            await self._broker.unsubscribe(subscription)
 
     def _missed(self) -> None:
         for interest in self._interests.values():

@@ -12,11 +12,13 @@ replication, which occurs without a rival) both mean "look and decide".
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from time import perf_counter
 
 import msgspec
 
 from libs.events.broker import Broker, Unavailable
+from libs.events.groups import encode_group, entry_of, left_of, part_of
 from libs.events.live import Live
 from libs.events.metrics import APPENDS, APPENDS_FAILED, CONFLICTS
 from libs.events.reads import (
@@ -31,7 +33,7 @@ from libs.events.reads import (
     stored,
 )
 from libs.events.run_events import Append, RunEvent, decode_append, encode_append, serve_append
-from libs.events.subjects import ANY, Kind, RunKey, run_subject, shard_of, stream_of
+from libs.events.subjects import ANY, Kind, RunKey, group_of, parse_run_subject, run_subject, shard_of, stream_of
 from libs.runtime.tracing import Span, begin
 
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
@@ -42,6 +44,7 @@ _HEADER_BYTES = 4096
 
 _COMPARE_FAILED = frozenset({10071, 10164})
 _ATTEMPT_SECONDS = 2.0
+_LEAVING_TRIES = 50
 _MESSAGING = {"messaging.system": "nats", "messaging.operation.name": "publish"}
 
 
@@ -71,7 +74,7 @@ class EventLog:
     def __init__(self, broker: Broker, shards: int) -> None:
         self.broker = broker
         self.shards = shards
-        self.live = Live(broker)
+        self.live = Live(broker, shards)
 
     def subject(self, run: RunKey, kind: Kind | str) -> str:
         """The subject of a run's appends of `kind`."""
@@ -121,15 +124,60 @@ class EventLog:
         self, run: RunKey, kind: Kind, payload: bytes, *, after: int, patience_seconds: float = 10.0
     ) -> int:
         """The same for what `encode_append` made, and `fits`."""
+        grouped = group_of(run.run_id) is not None
+        if grouped:
+            after = await self._after_leaving(run, after)
         return await append_message(
             self.broker,
             self.stream(run),
             self.subject(run, kind),
             payload,
             after=after,
-            compare=self.subject(run, ANY) if after else None,
+            compare=self.subject(run, ANY) if after or grouped else None,
             patience_seconds=patience_seconds,
         )
+
+    async def append_group(
+        self, group: RunKey, kind: Kind, payload: bytes, *, after: int, patience_seconds: float = 10.0
+    ) -> int:
+        """The same for what `encode_group` made, and `fits`. Conflict when the group has moved on."""
+        return await append_message(
+            self.broker,
+            self.stream(group),
+            self.subject(group, kind),
+            payload,
+            after=after,
+            compare=self.subject(group, ANY) if after else None,
+            patience_seconds=patience_seconds,
+        )
+
+    async def leave(self, group: RunKey, runs: Sequence[str]) -> Stored | None:
+        """Have runs leave their group, unless their ends are in it; answers its `ended` message, if it has one."""
+        for _ in range(_LEAVING_TRIES):
+            last = await self.last(group)
+            if last is None:
+                raise Unavailable("a group of runs is not in the event log")
+            if parse_run_subject(last.subject)[1] is Kind.ENDED:
+                return last
+            left = left_of(group, last)
+            missing = [run_id for run_id in runs if run_id not in left]
+            if not missing:
+                return None
+            with suppress(Conflict):
+                payload = encode_group({}, [*left, *missing])
+                await self.append_group(group, Kind.PROGRESS, payload, after=last.sequence)
+                return None
+        raise Unavailable("a group of runs moves too fast")
+
+    async def _after_leaving(self, run: RunKey, after: int) -> int:
+        """What the next append of a run of a group follows among the run's own: none, where it leaves with that."""
+        first = await self.first(run)
+        if first is None or first.sequence != after:
+            return after
+        end = part_of(run, await self.leave(entry_of(run), [run.run_id]))
+        if end is not None:
+            raise Conflict(end)
+        return 0
 
     async def _append_parts(self, run: RunKey, kind: Kind, append: Append, after: int, patience_seconds: float) -> int:
         """Half and half; only the last part has the append's own kind."""
@@ -141,21 +189,28 @@ class EventLog:
 
     async def first(self, run: RunKey) -> Stored | None:
         """The message that asked for the run; None when there is no such run."""
-        kinds = (Kind.REQUESTED, Kind.HELD)
+        entry, kinds = entry_of(run), (Kind.REQUESTED, Kind.HELD)
         for kind in kinds:
-            if (found := await self._direct(run, kind)) is not None:
-                return found
-        return await confirmed_none(self.broker, self.stream(run), *[self.subject(run, kind) for kind in kinds])
+            if (found := await self._direct(entry, kind)) is not None:
+                return part_of(run, found)
+        subjects = [self.subject(entry, kind) for kind in kinds]
+        return part_of(run, await confirmed_none(self.broker, self.stream(run), *subjects))
 
     async def end(self, run: RunKey) -> Stored | None:
         """The message with the run's end; None while it goes on (or, in a cluster that is parted, did just now)."""
-        found = await self._direct(run, Kind.ENDED)
-        if found is None and self.broker.replicated:
-            return await last_message(self.broker, self.stream(run), self.subject(run, Kind.ENDED))
-        return found
+        places = [run] if group_of(run.run_id) is None else [entry_of(run), run]
+        for place in places:
+            if (found := part_of(run, await self._direct(place, Kind.ENDED))) is not None:
+                return found
+        if self.broker.replicated:
+            for place in places:
+                last = await last_message(self.broker, self.stream(run), self.subject(place, Kind.ENDED))
+                if (found := part_of(run, last)) is not None:
+                    return found
+        return None
 
     async def last(self, run: RunKey) -> Stored | None:
-        """The run's last message, from the stream's leader: what an append must follow."""
+        """The last message of a run's own, or of a group's, from the stream's leader: what an append must follow."""
         return await last_message(self.broker, self.stream(run), self.subject(run, ANY))
 
     async def read(self, run: RunKey) -> list[Stored]:
@@ -196,7 +251,10 @@ class EventLog:
 
     async def newest(self, run: RunKey) -> Stored | None:
         """The run's last message as any replica has it: what `last` is asked of the leader for, at less cost."""
-        return await newest_message(self.broker, self.stream(run), self.subject(run, ANY), _ATTEMPT_SECONDS)
+        newest = await newest_message(self.broker, self.stream(run), self.subject(run, ANY), _ATTEMPT_SECONDS)
+        if newest is None and group_of(run.run_id) is not None:
+            return part_of(run, await self._direct(entry_of(run), Kind.ENDED))
+        return newest
 
     async def _direct(self, run: RunKey, kind: Kind) -> Stored | None:
         return stored(await self.broker.request(f"$JS.API.DIRECT.GET.{self.stream(run)}.{self.subject(run, kind)}"))

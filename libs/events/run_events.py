@@ -280,6 +280,7 @@ class _Head(msgspec.Struct, frozen=True, gc=False):
 
 _append_decoder = msgspec.json.Decoder(Append)
 _raw_decoder = msgspec.json.Decoder(_RawAppend)
+_raws_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _head_decoder = msgspec.json.Decoder(_Head)
 _event_decoder: msgspec.json.Decoder[RunEvent] = msgspec.json.Decoder(RunEvent)
 _encoder = msgspec.json.Encoder()
@@ -303,6 +304,11 @@ def decode_append(payload: bytes) -> Append:
 def decode_event(payload: bytes) -> RunEvent | None:
     """One event as it was encoded by itself; None when it is of an unknown type."""
     return _known_event(msgspec.Raw(payload))
+
+
+def decode_events(payload: bytes) -> list[RunEvent]:
+    """A list of events; those of unknown types are left out."""
+    return [event for event in map(_known_event, _raws_decoder.decode(payload)) if event is not None]
 
 
 def encode_event(event: RunEvent) -> bytes:

@@ -1,6 +1,7 @@
 """Every subject and stream name of Headgate is built and taken apart here, and nowhere else.
 
     evt.<shard>.<workspace>.<run>.<kind>       a run's appends, in stream EVENTS_<shard>
+    evt.<shard>.<workspace>.<group>.<kind>     those of runs that were asked for together (`groups`), in one message
     live.evt.<shard>.<workspace>.<run>.<kind>  the same once they are stored, republished on core NATS
     mgt.<workspace>.<entity>.<id>              states of what is managed, in stream MANAGEMENT
     adm.<workspace>                            what a workspace has used of its limits, in stream LEDGERS
@@ -12,6 +13,7 @@
     tmr.due.<kind>.<timer>                     the same once it is due, put there by the server
     dead.<consumer>.<subject…>                 what no handler could take, in stream DEAD_LETTERS
     ans.<gateway>.<run>                        core: the end of a run, for the gateway that waits for it
+    ans.<gateway>.<group>                      core: the ends of runs that came to them together
     cmd.cancel                                 core: a run was cancelled; executors stop working on it
     cmd.share                                  core: another executor is there; what waits with the others is shared
     cmd.hurry                                  core: somebody waits for a table; what is gathered is written now
@@ -27,7 +29,7 @@ from enum import StrEnum
 
 import msgspec
 
-from libs.runtime.ids import derived_id, is_token
+from libs.runtime.ids import derived_id, is_token, new_id
 
 MANAGEMENT = "MANAGEMENT"
 DEAD_LETTERS = "DEAD_LETTERS"
@@ -42,6 +44,9 @@ SHARE = "cmd.share"
 HURRY = "cmd.hurry"
 ROLL = "cmd.roll"
 ANY = "*"
+
+_RUN_ID_LENGTH = 30
+_MEMBER_ID_LENGTH = _RUN_ID_LENGTH + 2
 
 
 class Kind(StrEnum):
@@ -61,9 +66,34 @@ class RunKey(msgspec.Struct, frozen=True, gc=False):
     run_id: str
 
 
+def new_group_id() -> str:
+    """A fresh id for runs that are asked for together."""
+    return new_id("grp")
+
+
+def is_group(token: str) -> bool:
+    """Whether the token that stands for a run in a subject stands for a group of them."""
+    return token.startswith("grp_")
+
+
+def member_id(group_id: str, suffix: str) -> str:
+    """The id of a run of a group. It names the group, so that a run is found without an index."""
+    return f"run_{group_id[4:]}{suffix}"
+
+
+def group_of(run_id: str) -> str | None:
+    """The group that the id names; None: the run was asked for by itself."""
+    return "grp_" + run_id[4:_RUN_ID_LENGTH] if len(run_id) == _MEMBER_ID_LENGTH and run_id[:4] == "run_" else None
+
+
+def suffix_of(run_id: str) -> str:
+    """What tells a run of a group from the others of it."""
+    return run_id[_RUN_ID_LENGTH:]
+
+
 def shard_of(run_id: str, shards: int) -> int:
-    """The stream of a run. Fixed for the life of a log: so is the number of its streams."""
-    return zlib.crc32(run_id.encode()) % shards
+    """The stream of a run, or of a group. Fixed for the life of a log: so is the number of its streams."""
+    return zlib.crc32((group_of(run_id) or run_id).encode()) % shards
 
 
 def stream_of(shard: int) -> str:
@@ -79,6 +109,11 @@ def run_subject(shard: int, run: RunKey, kind: Kind | str) -> str:
 def live_subject(shard: int, run: RunKey) -> str:
     """Where a run's appends are heard live, after they are stored."""
     return "live." + run_subject(shard, run, ANY)
+
+
+def stored_subject(live: str) -> str:
+    """The subject under which lies what was heard on `live`."""
+    return live.removeprefix("live.")
 
 
 def parse_run_subject(subject: str) -> tuple[RunKey, Kind]:

@@ -24,6 +24,11 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_{_base32(time.time_ns() // 1_000_000 << 80 | int.from_bytes(_random_bytes()))}"
 
 
+def pair(number: int) -> str:
+    """The two characters of a number below 1,024, in the same alphabet."""
+    return _PAIRS[number]
+
+
 def _random_bytes() -> bytes:
     """Ten bytes from the system's generator, which is asked for 400 of them at a time: a call costs more than both."""
     while True:

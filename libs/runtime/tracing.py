@@ -110,6 +110,11 @@ def trace_id(traceparent: str | None) -> str | None:
     return found[1] if found else None
 
 
+def is_recorded(traceparent: str | None) -> bool:
+    """Whether this process records what belongs to the trace."""
+    return _tracer is not None and traceparent is not None and bool(int(traceparent[-1], 16) & 1)
+
+
 @contextmanager
 def tracing(service: str, instance: str, environment: Mapping[str, str]) -> Iterator[None]:
     """Record and export this process's spans for as long as the context is open, where that is configured."""

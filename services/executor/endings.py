@@ -1,5 +1,7 @@
 """The ends of runs: told to who waits, counted, and made where the flow itself does not come to one."""
 
+from collections.abc import Mapping, Sequence
+
 import structlog
 
 from libs.events.broker import Broker, Unavailable
@@ -82,6 +84,15 @@ class Endings:
             await self._broker.publish(answer_subject(gateway, end.run_id), encode_event(end))
         except Unavailable:
             log.info("answer not sent", run_id=end.run_id)
+
+    async def answer_together(self, group_id: str, waiting: Mapping[str, Sequence[RunEnd]]) -> None:
+        """Tell each gateway the ends that it waits for of a group's runs."""
+        for gateway, ends in waiting.items():
+            try:
+                payload = b"[" + b",".join([encode_event(end) for end in ends]) + b"]"
+                await self._broker.publish(answer_subject(gateway, group_id), payload)
+            except Unavailable:
+                log.info("answers not sent", group_id=group_id)
 
 
 def _audience(flow: CompiledFlow, state: RunState) -> Audience | None:

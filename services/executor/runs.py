@@ -18,7 +18,7 @@ from libs.events.log import Conflict, EventLog
 from libs.events.pull import Delivery
 from libs.events.run import RunState, begin
 from libs.events.run_events import Append, Fault, RunRequested, decode_append
-from libs.events.subjects import Kind, RunKey, parse_run_subject
+from libs.events.subjects import Kind, RunKey, is_group, parse_run_subject
 from libs.events.worker import Superseded
 from libs.flows import CompiledFlow, apply_tweaks, compile_flow
 from libs.runtime.failures import Failure, Retryable, Terminal
@@ -38,6 +38,7 @@ from services.executor.resources import Resources
 from services.executor.resting import Guard, PutDown, put_down, read_wake
 from services.executor.standing import facts_of, read_run
 from services.executor.straight import Carried, carry
+from services.executor.together import Together
 from services.executor.turns import Turns
 from services.executor.watching import Watch
 
@@ -74,6 +75,7 @@ class Runs:
         self._executor = executor
         self._lease_seconds = lease_seconds
         self._endings = Endings(broker, event_log, executor)
+        self._together = Together(event_log, self._endings, self._flow, executor)
         self._working: dict[str, tuple[RunKey, asyncio.Task[object]]] = {}
         self._cancelled: set[str] = set()
         ACTIVE.set_function(lambda: len(self._working))
@@ -85,10 +87,29 @@ class Runs:
         or so; others are not kept waiting for it.
         """
         run, _ = parse_run_subject(delivery.subject)
+        if is_group(run.run_id):
+            await self._carry_group(run, delivery)
+            return
         async with self._turn(run, delivery):
             append = decode_append(delivery.payload)
             state, sequence = await self._state(run, append, delivery)
             await self._carry(run, append, state, sequence, delivery.attempt)
+
+    async def _carry_group(self, group: RunKey, delivery: Delivery) -> None:
+        """Bring runs that were asked for together to their ends, or to where they wait."""
+        async with self._turn(group, delivery):
+            if delivery.attempt == 1:
+                RUN_WAIT_SECONDS.observe(max(0.0, time.time() - delivery.stored_ns / 1e9))
+            alone = await self._together.carry(delivery)
+        if alone:
+            done = await asyncio.gather(*[self._carry_alone(run, delivery) for run in alone], return_exceptions=True)
+            if failures := [each for each in done if each is not None]:
+                raise min(failures, key=_urgency)
+
+    async def _carry_alone(self, run: RunKey, delivery: Delivery) -> None:
+        async with self._turn(run, delivery):
+            first, state, sequence = await read_run(self._log, run)
+            await self._carry(run, first, state, sequence, delivery.attempt)
 
     async def on_run_due(self, delivery: Delivery) -> None:
         """Go on with a run whose wait is over, or end one whose time is."""
@@ -256,3 +277,10 @@ class Runs:
         except UnknownVersion:
             raise Terminal("node_failed", "the flow version does not exist") from None
         return compile_flow(apply_tweaks(flow.flow, requested.tweaks)) if requested.tweaks else flow
+
+
+def _urgency(failure: BaseException) -> int:
+    """Which failure decides about a message of several runs: one after which it is another's, or comes again."""
+    order = (asyncio.CancelledError, Superseded, Unavailable, Retryable)
+    worst = len(order) + isinstance(failure, Terminal)
+    return next((place for place, kind in enumerate(order) if isinstance(failure, kind)), worst)

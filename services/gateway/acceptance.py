@@ -5,6 +5,7 @@ follows from workspace, deployment and key, and the append goes through only as 
 ends up here.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -21,10 +22,11 @@ from libs.events.log import Conflict, TooLarge
 from libs.events.managed import Deployment, Limits, Mode
 from libs.events.reads import Stored
 from libs.events.run import Run
-from libs.events.run_events import Append, ReplayOf, RequestedData, RunRequested, decode_append
+from libs.events.run_events import Append, ReplayOf, RequestedData, RunRequested, decode_append, encode_append
 from libs.events.subjects import Kind, RunKey
 from libs.flows import CompiledFlow, InvalidInput, InvalidTweaks, apply_tweaks
 from libs.runtime.ids import derived_id, is_token, new_id
+from libs.runtime.tracing import is_recorded
 from services.gateway.cache import place
 from services.gateway.state import Gateway
 from services.gateway.targets import check_target
@@ -119,10 +121,8 @@ async def accept(
     if flow.uses_session and asked.session_id is None:
         asked = msgspec.structs.replace(asked, session_id=new_id("ses"))
     key = asked.key or idempotency_key(call.request.headers.get(_KEY_HEADER))
-    run_id = derived_id("run", deployment.workspace, deployment.id, key) if key else new_id("run")
-    run = RunKey(deployment.workspace, run_id)
-    requested = _requested(run_id, deployment, asked, checked)
-    mode = requested.data.mode
+    requested = _requested(_run_id(deployment, key), deployment, asked, checked)
+    run, mode = RunKey(deployment.workspace, requested.run_id), requested.data.mode
     accepted = Accepted(run=run, requested=requested, deployment=deployment, mode=mode)
     if waits and deployment.cache_seconds and not asked.session_id and not asked.callback_url:
         accepted = msgspec.structs.replace(accepted, cache_as=place(deployment, checked, asked.tweaks))
@@ -139,7 +139,16 @@ async def accept(
         fingerprint=fingerprint(asked.body) if key else None,
     )
     limits = app.directory.limits_of(deployment, caller)
+    alone = key or limits or not flow.straight or asked.session_id or asked.tweaks or asked.replay
+    if not alone and not is_recorded(call.trace):
+        together = await _append_together(app, accepted, append, waits=waits)
+        if together is not None:
+            return together
     return await _append_admitted(app, accepted, append, limits, waits=waits)
+
+
+def _run_id(deployment: Deployment, key: str | None) -> str:
+    return derived_id("run", deployment.workspace, deployment.id, key) if key else new_id("run")
 
 
 def _requested(run_id: str, deployment: Deployment, asked: Asked, checked: dict[str, Any]) -> RunRequested:
@@ -178,6 +187,34 @@ async def _append_admitted(
             await app.gate.give_back(run, limits, runs_all_the_same=isinstance(error, Conflict))
         return await _not_appended(app, accepted, append, error)
     return accepted
+
+
+async def _append_together(app: Gateway, accepted: Accepted, append: Append, *, waits: bool) -> Accepted | None:
+    """Make the run with others that are asked for at this moment; None: it is too large for that."""
+    requested = accepted.requested
+
+    def encode(run_id: str) -> bytes:
+        nonlocal requested
+        requested = RunRequested(seq=1, run_id=run_id, at=requested.at, data=requested.data)
+        return encode_append(
+            Append(by=append.by, events=[requested], address=append.address, trace=append.trace, reply=append.reply)
+        )
+
+    joined = app.gathering.join(accepted.run.workspace, encode)
+    if joined is None:
+        return None
+    run, stored = joined
+    if waits:
+        app.waiting.expect(run)
+    try:
+        await asyncio.shield(stored)
+    except BaseException as error:
+        if waits:
+            app.waiting.forget(run)
+        if isinstance(error, Unavailable | Conflict):
+            raise Problem("unavailable", "The event log cannot take this run now; try again shortly.") from None
+        raise
+    return msgspec.structs.replace(accepted, run=run, requested=requested)
 
 
 async def _not_appended(app: Gateway, accepted: Accepted, append: Append, error: Exception) -> Accepted:

@@ -40,6 +40,7 @@ from services.gateway.cache import Cache
 from services.gateway.dialects import SLASHED
 from services.gateway.directory import Directory, account_of
 from services.gateway.feeder import Feeder, feeders
+from services.gateway.gathering import Gathering
 from services.gateway.health.watch import Watch
 from services.gateway.pages import page_routes
 from services.gateway.read_models import READINGS
@@ -88,6 +89,7 @@ async def serve(settings: Settings, readiness: Readiness, stopping: asyncio.Even
                 waiting=waiters,
                 streams=streams,
                 runs=RunTable(log, tables),
+                gathering=Gathering(log),
                 gate=Gate(broker, log),
                 cache=Cache(broker),
                 files=FileStore(tables),

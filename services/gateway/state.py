@@ -17,6 +17,7 @@ from libs.storage.secrets import SecretStore
 from services.gateway.admission.gate import Gate
 from services.gateway.cache import Cache
 from services.gateway.directory import Directory
+from services.gateway.gathering import Gathering
 from services.gateway.read_models.deliveries import DeliveryTable
 from services.gateway.read_models.runs import RunTable
 from services.gateway.waiting import Waiting
@@ -35,6 +36,7 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     waiting: Waiting
     streams: Streams
     runs: RunTable
+    gathering: Gathering
     gate: Gate
     cache: Cache
     files: FileStore

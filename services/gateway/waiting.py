@@ -13,8 +13,17 @@ import msgspec
 from libs.events.broker import Broker, Unavailable
 from libs.events.follow import follow
 from libs.events.log import EventLog
-from libs.events.run_events import RunCancelled, RunCompleted, RunEnd, RunFailed, decode_event, last_event
-from libs.events.subjects import ANY, RunKey, answer_subject
+from libs.events.run_events import (
+    RunCancelled,
+    RunCompleted,
+    RunEnd,
+    RunEvent,
+    RunFailed,
+    decode_event,
+    decode_events,
+    last_event,
+)
+from libs.events.subjects import ANY, RunKey, answer_subject, is_group
 from libs.events.wire import Heard
 
 _FIRST_LOOK_SECONDS = 1.0
@@ -133,11 +142,17 @@ class Waiting:
 
     def on_answer(self, message: Heard) -> None:
         """The listener for this gateway's answers."""
-        expected = self._expected.get(message.subject.rpartition(".")[2])
-        if expected is None or expected.settled:
+        if not is_group(message.subject.rpartition(".")[2]):
+            self._settle(decode_event(message.data))
             return
-        event = decode_event(message.data)
-        if isinstance(event, RunCompleted | RunFailed | RunCancelled):
+        for end in decode_events(message.data):
+            self._settle(end)
+
+    def _settle(self, event: RunEvent | None) -> None:
+        if not isinstance(event, RunCompleted | RunFailed | RunCancelled):
+            return
+        expected = self._expected.get(event.run_id)
+        if expected is not None and not expected.settled:
             expected.settle(event)
 
 

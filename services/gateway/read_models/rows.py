@@ -5,9 +5,10 @@ from datetime import datetime
 
 import msgspec
 
+from libs.events.groups import Part, parts_of
 from libs.events.pull import Delivery
 from libs.events.run_events import Usage
-from libs.events.subjects import Kind, parse_run_subject
+from libs.events.subjects import Kind
 
 _STATUS = {"run.completed": "completed", "run.failed": "failed", "run.cancelled": "cancelled"}
 
@@ -68,16 +69,20 @@ def read_rows(deliveries: Iterable[Delivery], new: dict[str, Row], changed: dict
     A run that is both is new, as it is at the end.
     """
     for delivery in deliveries:
-        run, kind = parse_run_subject(delivery.subject)
-        append = _decoder.decode(delivery.payload)
-        if kind in (Kind.HELD, Kind.REQUESTED):
-            row = new[run.run_id] = Row(workspace=run.workspace, id=run.run_id)
-            _requested(row, append)
-        elif run.run_id in new:
-            _moved(new[run.run_id], append)
-        else:
-            row = changed.setdefault(run.run_id, Row(workspace=run.workspace, id=run.run_id, status="running"))
-            _moved(row, append)
+        for part in parts_of(delivery.subject, delivery.payload):
+            _read(part, new, changed)
+
+
+def _read(part: Part, new: dict[str, Row], changed: dict[str, Row]) -> None:
+    run, append = part.run, _decoder.decode(part.payload)
+    if part.kind in (Kind.HELD, Kind.REQUESTED):
+        row = new[run.run_id] = Row(workspace=run.workspace, id=run.run_id)
+        _requested(row, append)
+    elif run.run_id in new:
+        _moved(new[run.run_id], append)
+    else:
+        row = changed.setdefault(run.run_id, Row(workspace=run.workspace, id=run.run_id, status="running"))
+        _moved(row, append)
 
 
 def _requested(row: Row, append: _Append) -> None:
