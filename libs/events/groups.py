@@ -27,6 +27,8 @@ class Part(msgspec.Struct, frozen=True, gc=False):
 
     run: RunKey
     kind: Kind
+    subject: str
+    """Where the append would lie if it were by itself."""
     payload: bytes
 
 
@@ -62,11 +64,13 @@ def parts_of(subject: str, payload: bytes) -> Iterator[Part]:
     """What a message says, run by run: one part, or of a group's message one for each run in it."""
     key, kind = parse_run_subject(subject)
     if not is_group(key.run_id):
-        yield Part(key, kind, payload)
+        yield Part(key, kind, subject, payload)
         return
     group = _decoder.decode(payload)
+    head = subject[: -len(key.run_id) - len(kind) - 1]
     for suffix, append in zip(group.runs, group.appends, strict=True):
-        yield Part(RunKey(key.workspace, member_id(key.run_id, suffix)), kind, bytes(append))
+        run_id = member_id(key.run_id, suffix)
+        yield Part(RunKey(key.workspace, run_id), kind, f"{head}{run_id}.{kind}", bytes(append))
 
 
 def part_of(run: RunKey, message: Stored | None) -> Stored | None:

@@ -7,7 +7,8 @@ KIND = "retelling"
 
 
 class Retelling(msgspec.Struct, frozen=True, kw_only=True):
-    """Which message of the log."""
+    """Which message of the log, and of which run in it; None: of all."""
 
     stream: str
     sequence: int
+    run_id: str | None = None

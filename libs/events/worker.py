@@ -13,7 +13,7 @@ A durable consumer's name is a promise: renaming one replays everything.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +22,7 @@ import msgspec
 import structlog
 
 from libs.events.broker import Broker, Unavailable
+from libs.events.groups import parts_of
 from libs.events.metrics import BURIED, RETRIED
 from libs.events.pull import Delivery, Lost, StandingPull
 from libs.events.subjects import DEAD_LETTERS, dead_subject
@@ -67,10 +68,13 @@ class Worker:
         subscription: Subscription,
         handler: Handler,
         room: Callable[[], int],
-        on_poison: Callable[[Delivery, Failure], Awaitable[None]] | None = None,
+        on_poison: Callable[[Delivery, Failure], Awaitable[bool]] | None = None,
         concerns: Callable[[Delivery], bool] | None = None,
     ) -> None:
-        """`concerns`: whether a message is the handler's at all, known at a glance; others are done with at once."""
+        """`on_poison` is told what no handler could take; answers whether that is a dead letter, or nothing is lost.
+
+        `concerns`: whether a message is the handler's at all, known at a glance; others are done with at once.
+        """
         self._broker = broker
         self._subscription = subscription
         self._handler = handler
@@ -180,9 +184,11 @@ class Worker:
 
     async def _bury(self, delivery: Delivery, failure: Failure) -> None:
         try:
-            if self._on_poison is not None:
-                await self._on_poison(delivery, failure)
-            await bury(self._broker, self._subscription, delivery, failure)
+            for each in _by_run(delivery):
+                if self._concerns is not None and not self._concerns(each):
+                    continue
+                if self._on_poison is None or await self._on_poison(each, failure):
+                    await bury(self._broker, self._subscription, each, failure)
         except Exception:
             log.exception("a dead letter could not be stored", subject=delivery.subject)
             await self._answer(delivery, b'-NAK {"delay": 5000000000}')
@@ -201,6 +207,15 @@ class Worker:
             await asyncio.sleep(self._subscription.lease_seconds / 3)
             for delivery in list(self._running.values()):
                 await self._answer(delivery, b"+WPI")
+
+
+def _by_run(delivery: Delivery) -> Iterator[Delivery]:
+    """The message, or of a group's one for each run: a dead letter is about one."""
+    if not delivery.subject.startswith("evt."):
+        yield delivery
+        return
+    for part in parts_of(delivery.subject, delivery.payload):
+        yield msgspec.structs.replace(delivery, subject=part.subject, payload=part.payload)
 
 
 def _backoff_seconds(attempt: int) -> float:

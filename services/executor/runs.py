@@ -173,18 +173,21 @@ class Runs:
             flow = await self._flow(run, state)
             await self._endings.end(run, first, state, sequence, late_fault(flow), flow)
 
-    async def on_poison(self, delivery: Delivery, failure: Failure) -> None:
-        """End a run that nobody can carry through: accepted runs have an end."""
-        await self._give_up(parse_run_subject(delivery.subject)[0], failure)
+    async def on_poison(self, delivery: Delivery, failure: Failure) -> bool:
+        """End a run that nobody can carry through: accepted runs have an end. False: it had one."""
+        return await self._give_up(parse_run_subject(delivery.subject)[0], failure)
 
-    async def on_due_poison(self, delivery: Delivery, failure: Failure) -> None:
+    async def on_due_poison(self, delivery: Delivery, failure: Failure) -> bool:
         """The same for a run that was put down."""
-        await self._give_up(read_wake(delivery.payload).run, failure)
+        return await self._give_up(read_wake(delivery.payload).run, failure)
 
-    async def _give_up(self, run: RunKey, failure: Failure) -> None:
+    async def _give_up(self, run: RunKey, failure: Failure) -> bool:
         first, state, sequence = await read_run(self._log, run)
+        if state.end is not None:
+            return False
         fault = Fault(code="node_failed", message=f"the run could not be carried out: {failure.message}")
         await self._endings.end(run, first, state, sequence, fault)
+        return True
 
     async def on_cancel(self, message: Msg) -> None:
         """Somebody cancelled a run: stop, if it is here. The log has its end already."""

@@ -12,12 +12,13 @@ import msgspec
 from libs.events.backfills import KIND, Wish
 from libs.events.broker import Broker
 from libs.events.deliveries import Delivery, ToWebhook, delivery_id
+from libs.events.groups import parts_of
 from libs.events.log import EventLog
 from libs.events.managed import Webhook
 from libs.events.pull import Delivery as Message
 from libs.events.reads import read_page
 from libs.events.run_events import RequestedData, RunEvent, decode_append
-from libs.events.subjects import Kind, RunKey, parse_run_subject, stream_of, workspace_runs_filter
+from libs.events.subjects import Kind, RunKey, stream_of, workspace_runs_filter
 from libs.events.timers import due_now
 from services.notifier.deliverer import Deliverer
 from services.notifier.matching import event_name, wants
@@ -48,9 +49,11 @@ class Backfill:
         )
         telling = []
         for stored in page:
-            run, kind = parse_run_subject(stored.subject)
-            if kind in (Kind.PROGRESS, Kind.ENDED):
-                telling.append(self._tell(wish, webhook, run, stored.payload))
+            telling += [
+                self._tell(wish, webhook, part.run, part.payload)
+                for part in parts_of(stored.subject, stored.payload)
+                if part.kind in (Kind.PROGRESS, Kind.ENDED)
+            ]
         await asyncio.gather(*telling)
         following = _next(wish, page[-1].sequence if page else 0, self._log.shards)
         if following is not None:

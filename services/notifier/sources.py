@@ -6,7 +6,7 @@ installation is spared a message for every step of every run.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -15,7 +15,8 @@ import structlog
 
 from libs.events.backfills import KIND as BACKFILL
 from libs.events.broker import Broker
-from libs.events.deliveries import KIND, decode_due
+from libs.events.deliveries import KIND, Delivery, decode_due
+from libs.events.groups import Part, parts_of
 from libs.events.log import EventLog
 from libs.events.pull import Delivery as Message
 from libs.events.reads import ask_leader
@@ -27,11 +28,12 @@ from libs.events.timers import due_timers, keep_sweeping
 from libs.events.worker import Handler, Subscription, Worker, remove_consumer
 from libs.runtime.settings import Settings
 from services.notifier.backfill import Backfill
+from services.notifier.channels import Story
 from services.notifier.deliverer import Deliverer
 from services.notifier.filling import filled
 from services.notifier.matching import deliveries_of, may_match
 from services.notifier.stories import requested_of, story_of
-from services.notifier.subscribers import Subscribers
+from services.notifier.subscribers import Shelf, Subscribers
 
 ENDS = "notifier-ends"
 STEPS = "notifier-steps"
@@ -66,26 +68,37 @@ class Sources:
         return may_match(message.payload, self._subscribers.shelf(run.workspace))
 
     async def on_appended(self, message: Message) -> None:
-        """Deliver what an append of a run says, to everybody who wants to hear of it."""
-        await self._tell(message.subject, message.payload)
+        """Deliver what an append says, of one run or of several, to everybody who wants to hear of it."""
+        await self._tell(parts_of(message.subject, message.payload))
 
     async def on_retelling(self, message: Message) -> None:
         """Do so again for an append that somebody names: one that could not be told when it came."""
         wish = msgspec.json.decode(message.payload, type=Retelling)
         stored = await ask_leader(self._log.broker, wish.stream, {"seq": wish.sequence})
         if stored is not None:
-            await self._tell(stored.subject, stored.payload)
+            parts = parts_of(stored.subject, stored.payload)
+            await self._tell([part for part in parts if wish.run_id in (None, part.run.run_id)])
 
-    async def _tell(self, subject: str, payload: bytes) -> None:
-        run, _ = parse_run_subject(subject)
-        shelf = self._subscribers.shelf(run.workspace)
-        if not may_match(payload, shelf):
-            return
+    async def _tell(self, parts: Iterable[Part]) -> None:
+        telling: list[tuple[Delivery, Story | None]] = []
+        for part in parts:
+            shelf = self._subscribers.shelf(part.run.workspace)
+            if may_match(part.payload, shelf):
+                telling += await self._told(part, shelf)
+        if telling:
+            await self._deliverer.take(telling)
+
+    async def _told(self, part: Part, shelf: Shelf | None) -> list[tuple[Delivery, Story | None]]:
+        run = part.run
         requested = await requested_of(self._log, run)
-        told = deliveries_of(run.workspace, run.run_id, requested.data, decode_append(payload), shelf)
-        filled_in = [await filled(self._log, t.delivery) if t.templated else t.delivery for t in told]
-        stories = [story_of(requested, each.event) for each in told]
-        await self._deliverer.take(list(zip(filled_in, stories, strict=True)))
+        told = deliveries_of(run.workspace, run.run_id, requested.data, decode_append(part.payload), shelf)
+        return [
+            (
+                await filled(self._log, each.delivery) if each.templated else each.delivery,
+                story_of(requested, each.event),
+            )
+            for each in told
+        ]
 
     async def on_due(self, message: Message) -> None:
         """Take deliveries up again."""

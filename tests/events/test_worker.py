@@ -138,7 +138,7 @@ async def test_the_poison_hook_is_called_before_the_dead_letter_is_stored(log: E
     subscribed, handler = subscription(workspace), Handler(Terminal("bad_flow", "no"))
     seen: list[tuple[str, Stored | None]] = []
 
-    async def on_poison(delivery: Delivery, failure: Failure) -> None:
+    async def on_poison(delivery: Delivery, failure: Failure) -> bool:
         seen.append((failure.code, await dead_letter(log.broker, subscribed, delivery)))
 
     await request_runs(log, workspace, 1)

@@ -90,7 +90,7 @@ def _entries(call: Call[Gateway], query: AuditQuery) -> Entries:
 
     reading = Reading(
         sources=sources_of(app.log, workspace, query.run_id, query.type),
-        wanted=Wanted(since=query.since, until=query.until, type=query.type, by=query.key_id),
+        wanted=Wanted(since=query.since, until=query.until, type=query.type, by=query.key_id, run_id=query.run_id),
         position=_position(query, seal),
         seal=seal,
         left=left,

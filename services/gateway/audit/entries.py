@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from libs.events.subjects import Kind, parse_managed_subject, parse_run_subject
+from libs.events.groups import Part, parts_of
+from libs.events.subjects import Kind, parse_managed_subject
 
 _HIDDEN = frozenset({"secrets", "secret", "signing_secret", "signing_generation"})
 """Members of states that are never shown, whatever the thing."""
@@ -58,6 +59,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     until: datetime | None = None
     type: str | None = None
     by: str | None = None
+    run_id: str | None = None
 
     def takes(self, entry: Entry) -> bool:
         """Whether the entry is wanted."""
@@ -66,6 +68,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
             and (self.until is None or entry.at < self.until)
             and (self.type is None or entry.type == self.type or entry.type.startswith(f"{self.type}."))
             and (self.by is None or entry.by == self.by)
+            and (self.run_id is None or entry.run_id == self.run_id)
         )
 
 
@@ -104,18 +107,24 @@ def entries_of(message: Message) -> list[Entry]:
 
 
 def _run_entries(message: Message) -> list[Entry]:
-    run, kind = parse_run_subject(message.subject)
-    if kind is Kind.REQUESTED and message.follows:
-        # A run that waited for a slot and was asked for then: in the words of its first message, which was told.
-        return []
-    append = _append_decoder.decode(message.payload)
+    entries: list[Entry] = []
+    for part in parts_of(message.subject, message.payload):
+        if part.kind is Kind.REQUESTED and message.follows:
+            # A run that waited for a slot and was asked for then: in the words of its first message, which was told.
+            continue
+        entries += _part_entries(message, part)
+    return entries
+
+
+def _part_entries(message: Message, part: Part) -> list[Entry]:
+    append = _append_decoder.decode(part.payload)
     return [
         Entry(
             position="",
             at=event.at,
             stored_at=message.stored_at,
             type=event.type,
-            workspace=run.workspace,
+            workspace=part.run.workspace,
             by=append.by,
             address=append.address,
             run_id=event.run_id,

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from libs.events.broker import Broker, Unavailable
+from libs.events.groups import entry_of
 from libs.events.log import EventLog
 from libs.events.subjects import (
     ANY,
@@ -47,7 +48,7 @@ _OF_RUNS = frozenset({"run", "node"})
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
-    """A stream, and the subjects of it that are read. `number` is its place in positions."""
+    """A stream, and the subjects of it that are read. `number` is the stream's place in positions."""
 
     number: int
     stream: str
@@ -71,9 +72,9 @@ def sources_of(log: EventLog, workspace: str, run_id: str | None, kind: str | No
     """The sources that can hold what is wanted: something of one run, or of one type."""
     of_runs = kind is None or kind.partition(".")[0] in _OF_RUNS
     if run_id is not None:
-        shard = shard_of(run_id, log.shards)
-        subject = run_subject(shard, RunKey(workspace, run_id), ANY)
-        return [Source(number=shard, stream=stream_of(shard), subject=subject)] if of_runs else []
+        shard, run = shard_of(run_id, log.shards), RunKey(workspace, run_id)
+        subjects = [run_subject(shard, place, ANY) for place in dict.fromkeys((entry_of(run), run))]
+        return [Source(number=shard, stream=stream_of(shard), subject=each) for each in subjects] if of_runs else []
     found = []
     if of_runs:
         shards = range(log.shards)
@@ -112,17 +113,17 @@ async def read_entries(broker: Broker, reading: Reading) -> AsyncGenerator[Entry
 
 async def _merged(streams: Sequence[AsyncIterator[Message]]) -> AsyncIterator[Message]:
     """The messages of all streams by the time they were stored; of one stream in its own order."""
-    heap: list[tuple[datetime, int, Message]] = []
+    heap: list[tuple[datetime, int, int, Message]] = []
 
     async def advance(number: int) -> None:
         message = await anext(streams[number], None)
         if message is not None:
-            heapq.heappush(heap, (message.stored_at, number, message))
+            heapq.heappush(heap, (message.stored_at, message.sequence, number, message))
 
     for number in range(len(streams)):
         await advance(number)
     while heap:
-        _, number, message = heapq.heappop(heap)
+        *_, number, message = heapq.heappop(heap)
         yield message
         await advance(number)
 

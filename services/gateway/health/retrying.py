@@ -43,8 +43,8 @@ async def retry(call: Call[Gateway], letter: DeadLetter) -> str | None:
         case "notifier-backfills":
             await due_now(broker, BACKFILL, letter.subject.rpartition(".")[2], letter.payload)
         case "notifier-ends" | "notifier-steps":
-            wish = msgspec.json.encode(Retelling(stream=letter.stream, sequence=letter.stream_sequence))
-            await due_now(broker, RETELLING, f"{letter.stream}-{letter.stream_sequence}", wish)
+            wish = Retelling(stream=letter.stream, sequence=letter.stream_sequence, run_id=letter.run_id)
+            await due_now(broker, RETELLING, f"{letter.stream}-{letter.sequence}", msgspec.json.encode(wish))
         case _:
             raise Problem("conflict", f"What `{letter.consumer}` could not take cannot be carried out again.")
     await throw_away(broker, letter.sequence)
