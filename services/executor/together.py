@@ -16,6 +16,7 @@ import structlog
 from libs.events.groups import Part, encode_group, left_of, parts_of
 from libs.events.log import Conflict, EventLog
 from libs.events.pull import Delivery
+from libs.events.reads import Stored
 from libs.events.run import RunState, begin
 from libs.events.run_events import (
     Append,
@@ -28,7 +29,6 @@ from libs.events.run_events import (
     last_event,
 )
 from libs.events.subjects import Kind, RunKey, parse_run_subject
-from libs.events.worker import Superseded
 from libs.flows import CompiledFlow
 from libs.runtime.failures import Failure
 from services.executor.endings import Endings
@@ -113,10 +113,7 @@ class Together:
         return None if carried is None else _Through(append, state, carried)
 
     async def _store(self, group: RunKey, through: dict[str, _Through], after: int) -> dict[str, RunEnd]:
-        """Store the ends of the runs that have not left the group meanwhile; answers what is stored of them.
-
-        Superseded where another executor has stored ends.
-        """
+        """Store the ends of the runs that have not left the group meanwhile; answers those that are stored."""
         ends = {run_id: each.carried for run_id, each in through.items()}
         while ends:
             payload = encode_group({run_id: carried.payload for run_id, carried in ends.items()})
@@ -127,19 +124,13 @@ class Together:
                 break
             except Conflict as conflict:
                 if parse_run_subject(conflict.last.subject)[1] is Kind.ENDED:
-                    return self._stored_before(conflict)
+                    return _ends_in(conflict.last)  # by this process, which was not told that they were stored
                 left = left_of(group, conflict.last)
                 ends = {run_id: carried for run_id, carried in ends.items() if run_id not in left}
                 after = conflict.last.sequence
         return {run_id: carried.end for run_id, carried in ends.items()}
 
-    def _stored_before(self, conflict: Conflict) -> dict[str, RunEnd]:
-        """The ends that this process stored when it was not told so; Superseded when they are another's."""
-        found: dict[str, RunEnd] = {}
-        for part in parts_of(conflict.last.subject, conflict.last.payload):
-            end = last_event(part.payload)
-            if decode_append(part.payload).by != self._executor:
-                raise Superseded
-            if isinstance(end, RunCompleted | RunFailed | RunCancelled):
-                found[part.run.run_id] = end
-        return found
+
+def _ends_in(message: Stored) -> dict[str, RunEnd]:
+    ends = {part.run.run_id: last_event(part.payload) for part in parts_of(message.subject, message.payload)}
+    return {run_id: end for run_id, end in ends.items() if isinstance(end, RunCompleted | RunFailed | RunCancelled)}

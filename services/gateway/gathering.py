@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import msgspec
-from prometheus_client import Histogram
+from prometheus_client import Counter as Total
 
 from libs.events.groups import encode_group
 from libs.events.log import EventLog
@@ -27,7 +27,8 @@ _UNDER_WAY = 4
 _LONGEST_SECONDS = 0.02
 _PATIENCE_SECONDS = 4.0
 
-_size = Histogram("headgate_group_runs", "Runs asked for in one append.", buckets=(1, 2, 4, 8, 16))
+_groups = Total("headgate_groups_total", "Appends that asked for runs of one moment together.")
+_grouped = Total("headgate_grouped_runs_total", "Runs that were asked for by them.")
 
 
 class _Group(msgspec.Struct):
@@ -88,7 +89,8 @@ class Gathering:
             self._close(following)
 
     async def _append(self, group: _Group) -> None:
-        _size.observe(len(group.appends))
+        _groups.inc()
+        _grouped.inc(len(group.appends))
         payload = encode_group(group.appends)
         try:
             await self._log.append_group(

@@ -21,7 +21,7 @@ from tests.stack import Stack
 RUNS = "/v1/deployments/some/runs"
 BODY = b'{"input": {}}'
 PLAIN: dict[str, str | bytes] = {"Content-Length": str(len(BODY)), "X-Given": "  spaces  "}
-_NEW_ID = re.compile(r"_[0-9a-z]{26}$")
+_NEW_ID = re.compile(r"_[0-9a-z]{26,28}$")
 _CHANGING = re.compile(r'"(id|request_id|created_at|started_at|finished_at|duration_seconds)":("[^"]*"|[0-9.e-]+)')
 
 

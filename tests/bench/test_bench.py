@@ -45,7 +45,10 @@ def test_it_measures_floor_and_product_and_keeps_the_results(tmp_path: Path) -> 
         ("product", 3),
     ]
     assert found.failures == 0
-    assert all(cell.runs > 0 and cell.appends_per_run == 2 for cell in found.cells)
+    assert all(cell.runs > 0 for cell in found.cells)
+    for cell in found.cells:
+        together = cell.target == "product" and cell.connections > 1
+        assert 0 < cell.appends_per_run <= 2 if together else cell.appends_per_run == 2, cell
     assert all(ratio.runs_per_second > 0 for ratio in found.ratios)
     assert {each.target: sorted(each.idle_bytes) for each in found.memory} == {
         "floor": ["http", "nats", "worker"],

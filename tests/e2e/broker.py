@@ -1,11 +1,14 @@
 """What the broker of a stack says, asked past the product."""
 
+import itertools
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from libs.events.broker import Broker, connect
+from libs.events.subjects import group_of
 from libs.events.topology import api
 from tests.stack import Stack
 
@@ -21,14 +24,14 @@ async def broker_of(stack: Stack) -> AsyncIterator[Broker]:
 
 
 async def messages(broker: Broker, run_id: str) -> dict[str, int]:
-    """How many messages of each kind the log holds of a run."""
-    found: dict[str, int] = {}
-    for shard in range(_SHARDS):
-        asked = {"subjects_filter": f"evt.*.*.{run_id}.>"}
+    """How many messages of each kind the log holds of a run, those of its group among them."""
+    found: Counter[str] = Counter()
+    for shard, entry in itertools.product(range(_SHARDS), {run_id, group_of(run_id) or run_id}):
+        asked = {"subjects_filter": f"evt.*.*.{entry}.>"}
         info: dict[str, Any] = await api(broker, f"STREAM.INFO.EVENTS_{shard}", asked, dict[str, Any])
         for subject, count in (info["state"].get("subjects") or {}).items():
-            found[subject.rpartition(".")[2]] = count
-    return found
+            found[subject.rpartition(".")[2]] += count
+    return dict(found)
 
 
 async def redelivered(broker: Broker) -> int:

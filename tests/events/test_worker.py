@@ -140,6 +140,7 @@ async def test_the_poison_hook_is_called_before_the_dead_letter_is_stored(log: E
 
     async def on_poison(delivery: Delivery, failure: Failure) -> bool:
         seen.append((failure.code, await dead_letter(log.broker, subscribed, delivery)))
+        return True
 
     await request_runs(log, workspace, 1)
     async with running(Worker(log.broker, subscribed, handler, plenty, on_poison)):
@@ -153,7 +154,7 @@ async def test_without_its_dead_letter_a_message_is_kept(log: EventLog, workspac
     subscribed, handler = subscription(workspace), Handler(Terminal("bad_flow", "no"))
     hooked = asyncio.Event()
 
-    async def broken_hook(delivery: Delivery, failure: Failure) -> None:
+    async def broken_hook(delivery: Delivery, failure: Failure) -> bool:
         hooked.set()
         raise Unavailable
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from libs.events.groups import parts_of
 from libs.events.managed import Deployment, Limits, decode_change
 from libs.events.run import Run, fold, run_of
 from libs.events.run_events import (
@@ -18,7 +19,7 @@ from libs.events.run_events import (
     serve_append,
 )
 from libs.events.sessions import Session
-from libs.events.subjects import MANAGEMENT, SESSIONS, Kind, parse_run_subject, session_subject
+from libs.events.subjects import MANAGEMENT, SESSIONS, Kind, RunKey, parse_run_subject, session_subject
 from tests.simulation.callers import Told, Watched
 from tests.simulation.jetstream import Message, Stream
 from tests.simulation.server import Server
@@ -46,9 +47,12 @@ class Watch:
         return len(self._ended) == len(self.runs)
 
     def _on_stored(self, stream: Stream, message: Message) -> None:
-        if not stream.name.startswith("EVENTS_"):
-            return
-        run, kind = parse_run_subject(message.subject)
+        if stream.name.startswith("EVENTS_"):
+            for part in parts_of(message.subject, message.data):
+                own = msgspec.structs.replace(message, subject=part.subject, data=part.payload)
+                self._on_part(part.run, part.kind, own)
+
+    def _on_part(self, run: RunKey, kind: Kind, message: Message) -> None:
         name = (run.workspace, run.run_id)
         self.runs[name].append(message)
         first = decode_append(self.runs[name][0].data).events[0]

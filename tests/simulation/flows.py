@@ -24,6 +24,18 @@ _PURE = chain(
     node("out", "api_output", {"value": "{{ say.text }}"}),
 )
 
+_FRAIL = chain(
+    node("in", "api_input", _FIELDS),
+    node(
+        "odd",
+        "transform",
+        {"expression": "abs(in.n == `2` && 'even' || in.n)"},
+        retry={"max_attempts": 2, "backoff_seconds": 1.5},
+    ),
+    node("out", "api_output", {"value": "{{ odd }}"}),
+)
+"""Runs of it are asked for together, and those of an even number leave the others."""
+
 _ROW = chain(
     node("in", "api_input", _FIELDS),
     _call("first"),
@@ -93,6 +105,7 @@ _HURRIES: dict[str, Any] = {
 
 DOCUMENTS: dict[str, dict[str, Any]] = {
     "pure": _PURE,
+    "frail": _FRAIL,
     "row": _ROW,
     "side-by-side": _SIDE_BY_SIDE,
     "branches": _BRANCHES,

@@ -60,8 +60,20 @@ MUTATIONS = (
     Mutation(
         "a run that is delivered again is begun anew",
         "services.executor.runs:Runs._state",
-        "if delivery.attempt == 1:",
-        "if True:",
+        "if delivery.attempt == 1:\n            if requested",
+        "if True:\n            if requested",
+    ),
+    Mutation(
+        "a run of a group is appended to although it has not left it",
+        "libs.events.log:EventLog._after_leaving",
+        "part_of(run, await self.leave(entry_of(run), [run.run_id]))",
+        "None",
+    ),
+    Mutation(
+        "ends of a group are stored for runs that left it meanwhile",
+        "services.executor.together:Together._store",
+        "if run_id not in left}",
+        "}",
     ),
     Mutation(
         "an effect begins before its start is on the log",

@@ -24,6 +24,7 @@ from services.gateway.admission.gate import Gate
 from services.gateway.cache import Cache
 from services.gateway.directory import Directory
 from services.gateway.feeder import Feeder, feeders
+from services.gateway.gathering import Gathering
 from services.gateway.state import Gateway
 from services.gateway.waiting import waiting
 from tests.simulation.loop import Process, VirtualLoop
@@ -91,6 +92,7 @@ async def run_gateway(service: Service, shards: int) -> None:
             "versions": Versions(broker),
             "waiting": waiters,
             "streams": Streams(),
+            "gathering": Gathering(log),
             "gate": gate,
             "cache": Cache(broker),
         }

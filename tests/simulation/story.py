@@ -89,6 +89,16 @@ class Story(World):
             if chance.random() < 0.5:
                 flow, workspace = chance.choice(["pure", "row"]), chance.choice([OPEN, SMALL, SMALL, SMALL])
                 group.create_task(self.callers.ask_batch(workspace, f"dep_{flow}", chance.randint(2, 5), "batch-key"))
+            for _ in range(chance.choice([0, 1, 1, 2])):
+                group.create_task(self._crowd(chance.uniform(0.1, TROUBLE_SECONDS - 4.0), chance.randint(2, 20), group))
+
+    async def _crowd(self, seconds: float, calls: int, group: asyncio.TaskGroup) -> None:
+        """Many at the same moment without a key, of flows whose runs are asked for together."""
+        chance = self.chance
+        await asyncio.sleep(seconds)
+        for _ in range(calls):
+            flow, mode = chance.choice(["pure", "pure", "frail"]), chance.choice(("sync", "async"))
+            group.create_task(self.callers.ask(OPEN, f"dep_{flow}", chance.choice([1, 1, 2]), mode, None, None))
 
     async def _call(self, seconds: float, number: int, group: asyncio.TaskGroup) -> None:
         chance = self.chance
