@@ -2,10 +2,10 @@
 
 That goes for the first delivery of a group, and for those of its runs whose way is straight. Every other run leaves the
 group and is carried by itself: one of which a node fails, one that was cancelled meanwhile, all of a group whose
-executor died. So nothing is repeated here of what is hard, and a run that kills the process takes no other along twice.
+executor died, those that would keep the others waiting. So nothing is repeated here of what is hard, and a run that
+kills the process takes no other along twice.
 """
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
@@ -39,8 +39,8 @@ MAX_BYTES = 1024 * 1024
 """What the ends of a group hold together, about; runs whose ends would be more go by themselves."""
 
 _PATIENCE_SECONDS = 60.0
-_STRETCH_SECONDS = 0.005
-"""After so long other work of this process has its turn."""
+_LONGEST_SECONDS = 0.02
+"""So long the runs that are through wait for the others; those that were not begun by then go by themselves."""
 
 log = structlog.get_logger()
 
@@ -88,11 +88,10 @@ class Together:
 
     async def _carry_through(self, parts: Sequence[Part]) -> dict[str, _Through]:
         through: dict[str, _Through] = {}
-        size, since = 0, monotonic()
+        size, until = 0, monotonic() + _LONGEST_SECONDS
         for part in parts:
-            if monotonic() - since > _STRETCH_SECONDS:
-                await asyncio.sleep(0)
-                since = monotonic()
+            if monotonic() > until:
+                break
             found = await self._try(part)
             if found is not None and size + len(found.carried.payload) <= MAX_BYTES:
                 size += len(found.carried.payload)

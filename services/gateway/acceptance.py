@@ -121,8 +121,10 @@ async def accept(
     if flow.uses_session and asked.session_id is None:
         asked = msgspec.structs.replace(asked, session_id=new_id("ses"))
     key = asked.key or idempotency_key(call.request.headers.get(_KEY_HEADER))
-    requested = _requested(_run_id(deployment, key), deployment, asked, checked)
-    run, mode = RunKey(deployment.workspace, requested.run_id), requested.data.mode
+    run_id = derived_id("run", deployment.workspace, deployment.id, key) if key else new_id("run")
+    run = RunKey(deployment.workspace, run_id)
+    requested = _requested(run_id, deployment, asked, checked)
+    mode = requested.data.mode
     accepted = Accepted(run=run, requested=requested, deployment=deployment, mode=mode)
     if waits and deployment.cache_seconds and not asked.session_id and not asked.callback_url:
         accepted = msgspec.structs.replace(accepted, cache_as=place(deployment, checked, asked.tweaks))
@@ -139,16 +141,16 @@ async def accept(
         fingerprint=fingerprint(asked.body) if key else None,
     )
     limits = app.directory.limits_of(deployment, caller)
-    alone = key or limits or not flow.straight or asked.session_id or asked.tweaks or asked.replay
-    if not alone and not is_recorded(call.trace):
-        together = await _append_together(app, accepted, append, waits=waits)
+    if not (key or limits) and _is_sociable(flow, asked) and not is_recorded(call.trace):
+        together = await _append_together(app, accepted, append, len(flow.straight), waits=waits)
         if together is not None:
             return together
     return await _append_admitted(app, accepted, append, limits, waits=waits)
 
 
-def _run_id(deployment: Deployment, key: str | None) -> str:
-    return derived_id("run", deployment.workspace, deployment.id, key) if key else new_id("run")
+def _is_sociable(flow: CompiledFlow, asked: Asked) -> bool:
+    """Whether the run can be carried through together with others; `services.executor.straight` has the same in mind."""
+    return bool(flow.straight) and not (asked.session_id or asked.tweaks or asked.replay)
 
 
 def _requested(run_id: str, deployment: Deployment, asked: Asked, checked: dict[str, Any]) -> RunRequested:
@@ -189,8 +191,10 @@ async def _append_admitted(
     return accepted
 
 
-async def _append_together(app: Gateway, accepted: Accepted, append: Append, *, waits: bool) -> Accepted | None:
-    """Make the run with others that are asked for at this moment; None: it is too large for that."""
+async def _append_together(
+    app: Gateway, accepted: Accepted, append: Append, nodes: int, *, waits: bool
+) -> Accepted | None:
+    """Make the run with others that are asked for at this moment, under an id of theirs; None: it is too large."""
     requested = accepted.requested
 
     def encode(run_id: str) -> bytes:
@@ -200,7 +204,7 @@ async def _append_together(app: Gateway, accepted: Accepted, append: Append, *, 
             Append(by=append.by, events=[requested], address=append.address, trace=append.trace, reply=append.reply)
         )
 
-    joined = app.gathering.join(accepted.run.workspace, encode)
+    joined = app.gathering.join(accepted.run.workspace, nodes, encode)
     if joined is None:
         return None
     run, stored = joined

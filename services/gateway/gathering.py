@@ -17,8 +17,9 @@ from libs.events.log import EventLog
 from libs.events.subjects import Kind, RunKey, member_id, new_group_id
 from libs.runtime.ids import pair
 
-MAX_RUNS = 16
-"""More in one message save little, and what is in one is worked on by one executor, one after the other."""
+MAX_RUNS = 64
+MAX_NODES = 256
+"""Of all its runs: one executor works on them, one after the other, while others may have nothing to do."""
 
 MAX_RUN_BYTES = 16 * 1024
 """A request that is larger goes by itself."""
@@ -35,6 +36,7 @@ class _Group(msgspec.Struct):
     key: RunKey
     stored: asyncio.Future[None]
     appends: dict[str, bytes]
+    nodes: int = 0
 
 
 class Gathering:
@@ -46,10 +48,13 @@ class Gathering:
         self._under_way: Counter[str] = Counter()
         self._appending: set[asyncio.Task[None]] = set()
 
-    def join(self, workspace: str, encode: Callable[[str], bytes]) -> tuple[RunKey, asyncio.Future[None]] | None:
-        """A new run, whose request `encode(run_id)` makes, and what is done when it is stored, or fails as appends do.
+    def join(
+        self, workspace: str, nodes: int, encode: Callable[[str], bytes]
+    ) -> tuple[RunKey, asyncio.Future[None]] | None:
+        """A new run of so many nodes, and what is done when its request is stored, or fails as appends do.
 
-        None: the request is too large for company. Many share the future: it is to be shielded.
+        `encode` makes the request for a run's id. None: it is too large for company. Many share the future: it is to be
+        shielded.
         """
         group = self._open.get(workspace) or self._begin(workspace)
         run_id = member_id(group.key.run_id, pair(len(group.appends)))
@@ -57,7 +62,8 @@ class Gathering:
         if len(append) > MAX_RUN_BYTES:
             return None
         group.appends[run_id] = append
-        if len(group.appends) == MAX_RUNS:
+        group.nodes += nodes
+        if len(group.appends) == MAX_RUNS or group.nodes >= MAX_NODES:
             self._close(group)
         return RunKey(workspace, run_id), group.stored
 

@@ -1,6 +1,5 @@
 """From messages of the log to rows of the runs table: pure, and without decoding what a row does not hold."""
 
-from collections.abc import Iterable
 from datetime import datetime
 
 import msgspec
@@ -57,20 +56,23 @@ class _Event(msgspec.Struct, frozen=True):
 
 class _Append(msgspec.Struct, frozen=True):
     by: str
-    events: list[_Event]
+    events: list[msgspec.Raw]
 
 
 _decoder = msgspec.json.Decoder(_Append)
+_event_decoder = msgspec.json.Decoder(_Event)
 
 
-def read_rows(deliveries: Iterable[Delivery], new: dict[str, Row], changed: dict[str, Row]) -> None:
-    """Bring the rows that are new and those that are changed, by run id, to what the messages say.
+def read_rows(delivery: Delivery, new: dict[str, Row], changed: dict[str, Row]) -> int:
+    """Bring the rows that are new and those that are changed, by run id, to what a message says; of how many runs?
 
     A run that is both is new, as it is at the end.
     """
-    for delivery in deliveries:
-        for part in parts_of(delivery.subject, delivery.payload):
-            _read(part, new, changed)
+    runs = 0
+    for part in parts_of(delivery.subject, delivery.payload):
+        _read(part, new, changed)
+        runs += 1
+    return runs
 
 
 def _read(part: Part, new: dict[str, Row], changed: dict[str, Row]) -> None:
@@ -86,14 +88,14 @@ def _read(part: Part, new: dict[str, Row], changed: dict[str, Row]) -> None:
 
 
 def _requested(row: Row, append: _Append) -> None:
-    event = append.events[0]
+    event = _event_decoder.decode(append.events[0])
     row.created_at, row.key_id = event.at, append.by
     row.flow_id, row.deployment_id, row.version = event.data.flow_id, event.data.deployment_id, event.data.version
     row.session_id = event.data.session_id
 
 
 def _moved(row: Row, append: _Append) -> None:
-    event = append.events[-1]
+    event = _event_decoder.decode(append.events[-1])
     row.status = _STATUS.get(event.type, "running")
     if event.type not in _STATUS:
         return

@@ -1,7 +1,8 @@
 """The reading that fills the runs table."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from libs.events.pull import Delivery
@@ -12,8 +13,11 @@ from services.gateway.read_models.rows import Row, read_rows
 
 READING = "runs"
 
-_SLICE = 32
-"""Messages that are read at a stretch: calls go on in between, which a whole batch would hold up for milliseconds."""
+_SLICE = 64
+"""Runs that are read at a stretch: calls go on in between, which a whole batch would hold up for milliseconds."""
+
+_ROWS = 128
+"""Rows that are written at a stretch, for the same reason."""
 
 
 class RunRows:
@@ -33,14 +37,22 @@ class RunRows:
         """Insert the runs that are new, move those that went on."""
         new: dict[str, Row] = {}
         changed: dict[str, Row] = {}
-        for at in range(0, len(deliveries), _SLICE):
-            read_rows(deliveries[at : at + _SLICE], new, changed)
-            await asyncio.sleep(0)
-        if new:
-            await connection.execute(self._sql["insert_runs"], *_columns(new.values()))
-        if changed:
-            rows = _columns(changed.values())
+        read = 0
+        for delivery in deliveries:
+            read += read_rows(delivery, new, changed)
+            if read >= _SLICE:
+                read = 0
+                await asyncio.sleep(0)
+        for rows in _slices(new.values()):
+            await connection.execute(self._sql["insert_runs"], *rows)
+        for rows in _slices(changed.values()):
             await connection.execute(self._sql["update_runs"], rows[0], rows[1], *rows[7:9], *rows[10:])
+
+
+def _slices(rows: Collection[Row]) -> Iterator[list[list[object]]]:
+    left = iter(rows)
+    while some := list(islice(left, _ROWS)):
+        yield _columns(some)
 
 
 def _columns(rows: Collection[Row]) -> list[list[object]]:
