@@ -90,6 +90,17 @@ class Client:
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
             gateway += 1
 
+    async def ask_once(self, method: str, path: str, body: Any, *, gateway: int = 0) -> Reply | None:
+        """Ask without a key, thus only once; None without an answer, or with one that says to ask again."""
+        url = self._urls[gateway % len(self._urls)] + path
+        status, found = await self._once(method, url, self._headers, json.dumps(body))
+        if isinstance(found, Reply):
+            return found
+        if status and status not in _AGAIN:
+            self.bad.append(f"{method} {path}: {status} {found}")
+        self.retries[f"not asked again: {found}"] += 1
+        return None
+
     async def once(self, method: str, path: str, body: Any, *, gateway: int = 0, key: str | None = None) -> int:
         """Ask once; the status, 0 without an answer."""
         headers = self._headers | ({"Idempotency-Key": key} if key else {})

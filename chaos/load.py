@@ -2,7 +2,8 @@
 
 Of ten runs five are synchronous, one is asked for twice at the same time with one key, one is looked at until it has
 ended, one followed as a stream, one cancelled when its first node is under way, and one belongs to the tenant with a
-limit.
+limit. Beside them a crowd asks for runs of pure nodes, several at the same moment and without a key, so that they are
+stored together; whoever of it has no answer leaves it at that, and the run that there may be is found in the table.
 """
 
 import asyncio
@@ -18,6 +19,8 @@ from libs.runtime.ids import new_id
 _LIMITED, _CANCELLED, _TWICE, _ASYNC, _FOLLOWED = range(5)
 _POLL_SECONDS = 0.25
 _END_SECONDS = 120.0
+_CROWD = 8
+_CROWD_PAUSE_SECONDS = 0.5
 _ASKED_SECONDS = 300.0
 """Between two strikes: callers wait at most so long for what they asked for before."""
 
@@ -27,6 +30,7 @@ class Load:
 
     def __init__(self, stage: Stage, callers: int) -> None:
         self.asks: list[Ask] = []
+        self.crowd: list[Ask] = []
         self._stage = stage
         self._name = new_id("load")
         self._callers = callers
@@ -34,6 +38,7 @@ class Load:
     async def run(self, enough: Callable[[], bool]) -> None:
         """Ask until `enough`, then until what was asked has been answered."""
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._gather(enough))
             for _ in range(self._callers):
                 group.create_task(self._call(enough))
 
@@ -53,6 +58,34 @@ class Load:
             ask = Ask(number=number, key=key, limited=limited, cancels=cancels)
             self.asks.append(ask)
             await self._ask(ask)
+
+    async def _gather(self, enough: Callable[[], bool]) -> None:
+        while not enough():
+            first = len(self.crowd)
+            asks = [
+                Ask(number=number, key=f"{self._name}-crowd-{number}", limited=False)
+                for number in range(first, first + _CROWD)
+            ]
+            self.crowd += asks
+            await asyncio.gather(*[self._ask_together(ask, first // _CROWD) for ask in asks])
+            await asyncio.sleep(_CROWD_PAUSE_SECONDS)
+
+    async def _ask_together(self, ask: Ask, gateway: int) -> None:
+        crowd = self._stage.crowd
+        ask.asked_at = time.time()
+        body = {"input": {"text": ask.key}, "mode": "async" if ask.number % 4 == 0 else "sync"}
+        reply = await crowd.client.ask_once("POST", crowd.path, body, gateway=gateway)
+        if reply is None:
+            return
+        ask.run_ids.add(reply.body["id"])
+        try:
+            reply = await _ended(crowd, reply, gateway) if reply.status == 202 else reply
+        except NoAnswerError as error:
+            ask.unanswered = str(error)
+            return
+        ask.answered_at = time.time()
+        if reply.body.get("output") != ask.expected:
+            ask.misled = f"answered {reply.body.get('status')} with {reply.body.get('output')!r}"
 
     async def _ask(self, ask: Ask) -> None:
         kind = ask.number % 10

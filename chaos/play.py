@@ -54,15 +54,18 @@ async def play(fault: Fault, stage: Stage, *, times: int, runs: int, callers: in
     await striking
     await stage.whole()
     stage.wrong += await _leaked_slots(stage)
-    found = await _settled(stage, load.asks)
-    verdict = judge(load.asks, found, stage.recorder.calls, concurrent_runs=CONCURRENT_RUNS)
+    untold = await _untold(stage, load.crowd)
+    asks = [*load.asks, *load.crowd, *untold]
+    found = await _settled(stage, asks)
+    verdict = judge(asks, found, stage.recorder.calls, concurrent_runs=CONCURRENT_RUNS)
     verdict.wrong += [*stage.wrong, *stage.free.client.bad, *stage.limited.client.bad]
     if fault.orderly:
+        verdict.wrong += [f"{run_id}: nobody was told of it" for ask in untold for run_id in ask.run_ids]
         for client in (stage.free.client, stage.limited.client):
             verdict.wrong += broken_off(client.broken, load.asks, found)
-    verdict.wrong += await _missing_rows(stage, load.asks)
+    verdict.wrong += await _missing_rows(stage, load.asks, [*load.crowd, *untold])
     verdict.wrong += _defects(stage.stack)
-    return _outcome(fault, stage, load.asks, found, verdict, time.monotonic() - began)
+    return _outcome(fault, stage, asks, found, verdict, time.monotonic() - began)
 
 
 def _outcome(
@@ -123,11 +126,26 @@ async def _leaked_slots(stage: Stage) -> list[str]:
     return [] if status == 429 else [f"one run more than the limit was answered {status}"]
 
 
-async def _missing_rows(stage: Stage, asks: list[Ask]) -> list[str]:
+async def _untold(stage: Stage, crowd: list[Ask]) -> list[Ask]:
+    """The crowd's runs of which nobody was told, because a call broke off: they have their ends all the same.
+
+    With one of a call that was told of another run that other one is named, too: then there are two.
+    """
+    told = {ask.key: ask.run_ids for ask in crowd}
+    rows = [(run["id"], run["input"]["text"]) for run in await _rows(stage.crowd)]
+    return [
+        Ask(number=0, key=key, limited=False, run_ids={run_id, *told[key]})
+        for run_id, key in rows
+        if key in told and run_id not in told[key]
+    ]
+
+
+async def _missing_rows(stage: Stage, asks: list[Ask], crowd: list[Ask]) -> list[str]:
     """The runs table has each run once, as ended."""
     wrong = []
-    for tenant, limited in ((stage.free, False), (stage.limited, True)):
-        wanted = sorted(run_id for ask in asks if ask.limited is limited for run_id in ask.run_ids)
+    free, limited = [ask for ask in asks if not ask.limited], [ask for ask in asks if ask.limited]
+    for tenant, theirs in ((stage.free, free), (stage.limited, limited), (stage.crowd, crowd)):
+        wanted = sorted(run_id for ask in theirs for run_id in ask.run_ids)
         deadline = time.monotonic() + SETTLE_SECONDS
         listed = await _listed(tenant, set(wanted))
         while listed != wanted and time.monotonic() < deadline:
@@ -140,13 +158,17 @@ async def _missing_rows(stage: Stage, asks: list[Ask]) -> list[str]:
 
 async def _listed(tenant: Tenant, wanted: set[str]) -> list[str]:
     """Those of the runs that the table has, and has as ended."""
+    return sorted(run["id"] for run in await _rows(tenant) if run["id"] in wanted and run["finished_at"])
+
+
+async def _rows(tenant: Tenant) -> list[dict[str, Any]]:
     found, cursor = [], ""
     while cursor is not None:
         path = f"/v1/runs?deployment_id={tenant.deployment}&limit=100&cursor={cursor}"
         page = (await tenant.client.call("GET", path)).body
-        found += [run["id"] for run in page["data"] if run["id"] in wanted and run["finished_at"]]
+        found += page["data"]
         cursor = page["next_cursor"]
-    return sorted(found)
+    return found
 
 
 def _defects(stack: Stack) -> list[str]:

@@ -1,4 +1,4 @@
-"""Where a fault is played: a stack, the outside world, two tenants with one flow each, and the clock of the strikes."""
+"""Where a fault is played: a stack, the outside world, two tenants and their flows, and the clock of the strikes."""
 
 import asyncio
 import itertools
@@ -43,6 +43,8 @@ class Stage:
 
     free: Tenant
     limited: Tenant
+    crowd: Tenant
+    """The free one again, with a flow of pure nodes: its runs are stored together."""
 
     def __init__(self, stack: Stack, recorder: Recorder, cluster: Cluster | None, thread: Executor) -> None:
         self.stack = stack
@@ -108,8 +110,9 @@ async def _settle_tenants(stage: Stage, session: aiohttp.ClientSession) -> None:
     body = {"name": "limited", "plan": "enterprise", "limits": {"concurrent_runs": CONCURRENT_RUNS}}
     made = await free.call("POST", "/v1/workspaces", body)
     limited = Client(session, stack.urls, made.body["admin_key"], PATIENCE_SECONDS)
-    stage.free = Tenant(free, await _deploy(free, stage.recorder))
-    stage.limited = Tenant(limited, await _deploy(limited, stage.recorder))
+    stage.free = Tenant(free, await _deploy(free, _flow(stage.recorder)))
+    stage.limited = Tenant(limited, await _deploy(limited, _flow(stage.recorder)))
+    stage.crowd = Tenant(free, await _deploy(free, _pure_flow()))
 
 
 async def until(holds: Callable[[], Awaitable[bool]], what: str, seconds: float = 30.0) -> None:
@@ -122,8 +125,8 @@ async def until(holds: Callable[[], Awaitable[bool]], what: str, seconds: float 
         await asyncio.sleep(_POLL_SECONDS)
 
 
-async def _deploy(client: Client, recorder: Recorder) -> str:
-    saved = await client.call("POST", "/v1/flows", _flow(recorder))
+async def _deploy(client: Client, flow: dict[str, Any]) -> str:
+    saved = await client.call("POST", "/v1/flows", flow)
     made = await client.call("POST", f"/v1/flows/{saved.body['id']}/deployments", {})
     deployment: str = made.body["id"]
 
@@ -143,19 +146,21 @@ def _flow(recorder: Recorder) -> dict[str, Any]:
         config = {"method": "POST", "url": recorder.url(name), "body": {"text": text}, "timeout_seconds": 60}
         return {"id": name, "type": "http_request", "config": config, "timeout_seconds": 90}
 
+    between = {"id": "between", "type": "template", "config": {"text": "{{ a.body.echo }}"}}
+    pause = {"id": "pause", "type": "delay", "config": {"seconds": _PAUSE_SECONDS}}
+    nodes = [call("a", "{{ in.text }}"), between, pause, call("b", "{{ between.text }}")]
+    return {**_in_a_row("chaos", nodes, "{{ b.body.echo }}"), "settings": {"timeout_seconds": 600}}
+
+
+def _pure_flow() -> dict[str, Any]:
+    """What the other one gives, without a call."""
+    nodes = [{"id": "say", "type": "template", "config": {"text": "{{ in.text }}-a-b"}}]
+    return _in_a_row("chaos-together", nodes, "{{ say.text }}")
+
+
+def _in_a_row(slug: str, between: list[dict[str, Any]], output: str) -> dict[str, Any]:
     fields = [{"name": "text", "type": "string", "required": True, "test_value": "x"}]
-    ids = ("in", "a", "between", "pause", "b", "out")
-    return {
-        "name": "Chaos",
-        "slug": "chaos",
-        "settings": {"timeout_seconds": 600},
-        "nodes": [
-            {"id": "in", "type": "api_input", "config": {"fields": fields}},
-            call("a", "{{ in.text }}"),
-            {"id": "between", "type": "template", "config": {"text": "{{ a.body.echo }}"}},
-            {"id": "pause", "type": "delay", "config": {"seconds": _PAUSE_SECONDS}},
-            call("b", "{{ between.text }}"),
-            {"id": "out", "type": "api_output", "config": {"value": "{{ b.body.echo }}"}},
-        ],
-        "edges": [{"source": source, "target": target} for source, target in itertools.pairwise(ids)],
-    }
+    first = {"id": "in", "type": "api_input", "config": {"fields": fields}}
+    nodes = [first, *between, {"id": "out", "type": "api_output", "config": {"value": output}}]
+    edges = [{"source": source["id"], "target": target["id"]} for source, target in itertools.pairwise(nodes)]
+    return {"name": slug.title(), "slug": slug, "nodes": nodes, "edges": edges}

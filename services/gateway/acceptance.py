@@ -149,7 +149,7 @@ async def accept(
 
 
 def _is_sociable(flow: CompiledFlow, asked: Asked) -> bool:
-    """Whether the run can be carried through together with others; `services.executor.straight` says which those are."""
+    """Whether the run can be carried through together with others (see `services.executor.straight`)."""
     return bool(flow.straight) and not (asked.session_id or asked.tweaks or asked.replay)
 
 
