@@ -75,72 +75,85 @@ class Hearing:
 
 
 class _Interest:
-    """The readers of a run, and the subscriptions for them: to what is appended to it, and to its group."""
+    """A subscription, to what is appended to a run or to a group of runs, and its readers by run."""
 
-    def __init__(self, run: RunKey) -> None:
-        self.run = run
-        self.readers: dict[Hearing, None] = {}
-        self.subscriptions: list[Subscription] = []
+    def __init__(self) -> None:
+        self.readers: dict[RunKey, dict[Hearing, None]] = {}
+        self.subscription: Subscription | None = None
 
     def on_message(self, message: Heard) -> None:
-        """Hand on what a message says of the run. What cannot be read is in the log for whoever can."""
+        """Hand on what a message says of each run. What cannot be read is in the log for whoever can."""
         try:
             sequence = int(message.headers["Nats-Sequence"])
-            parts = list(parts_of(stored_subject(message.subject), message.data))
-            appends = [(serve_append(part.payload), len(part.payload)) for part in parts if part.run == self.run]
+            parts = parts_of(stored_subject(message.subject), message.data)
+            appends = [
+                (hearings, LiveAppend(sequence, serve_append(part.payload), len(part.payload)))
+                for part in parts
+                if (hearings := self.readers.get(part.run))
+            ]
         except (KeyError, ValueError, msgspec.MsgspecError):
-            appends = [([], 0)]
-        for events, size in appends:
-            if not events:
-                self.miss()
-                return
-            append = LiveAppend(sequence, events, size)
-            for hearing in self.readers:
-                hearing.put(append)
+            self.miss()
+            return
+        for hearings, append in appends:
+            for hearing in hearings:
+                if append.events:
+                    hearing.put(append)
+                else:
+                    hearing.miss()
 
     def miss(self) -> None:
         """All readers may have missed something."""
-        for hearing in self.readers:
-            hearing.miss()
+        for hearings in self.readers.values():
+            for hearing in hearings:
+                hearing.miss()
 
 
 class Live:
-    """The runs that are followed over one connection to a log of so many shards."""
+    """The subscriptions of one connection, by subject, to a log of so many shards."""
 
     def __init__(self, broker: Broker, shards: int) -> None:
         self._broker = broker
         self._shards = shards
-        self._interests: dict[RunKey, _Interest] = {}
+        self._interests: dict[str, _Interest] = {}
 
     @asynccontextmanager
     async def listen(self, run: RunKey) -> AsyncIterator[Hearing]:
         """What is heard of a run while the context is open, from before the server sees any later request."""
-        hearing = Hearing()
-        interest = self._interests.get(run)
-        is_new = interest is None
-        if interest is None:
-            if not self._interests:
-                self._broker.on_reconnect(self._missed)
-            interest = self._interests[run] = _Interest(run)
-        interest.readers[hearing] = None
+        hearing, shard = Hearing(), shard_of(run.run_id, self._shards)
+        subjects = [live_subject(shard, place) for place in dict.fromkeys((entry_of(run), run))]
+        begun: list[str] = []
         try:
-            if is_new:
-                shard = shard_of(run.run_id, self._shards)
-                for place in {run, entry_of(run)}:
-                    subject = live_subject(shard, place)
-                    interest.subscriptions.append(await self._broker.hear(subject, interest.on_message))
+            for subject in subjects:
+                begun.append(subject)
+                await self._begin(subject, run, hearing)
             yield hearing
         finally:
-            del interest.readers[hearing]
-            if not interest.readers:
-                await self._end(interest)
+            for subject in begun:
+                await self._end(subject, run, hearing)
 
-    async def _end(self, interest: _Interest) -> None:
-        del self._interests[interest.run]
+    async def _begin(self, subject: str, run: RunKey, hearing: Hearing) -> None:
+        if not self._interests:
+            self._broker.on_reconnect(self._missed)
+        interest = self._interests.get(subject)
+        if interest is not None:
+            interest.readers.setdefault(run, {})[hearing] = None
+            return
+        interest = self._interests[subject] = _Interest()
+        interest.readers[run] = {hearing: None}
+        interest.subscription = await self._broker.hear(subject, interest.on_message)
+
+    async def _end(self, subject: str, run: RunKey, hearing: Hearing) -> None:
+        interest = self._interests[subject]
+        del interest.readers[run][hearing]
+        if not interest.readers[run]:
+            del interest.readers[run]
+        if interest.readers:
+            return
+        del self._interests[subject]
         if not self._interests:
             self._broker.forget_reconnect(self._missed)
-        for subscription in interest.subscriptions:
-            await self._broker.unsubscribe(subscription)
+        if interest.subscription is not None:
+            await self._broker.unsubscribe(interest.subscription)
 
     def _missed(self) -> None:
         for interest in self._interests.values():

@@ -18,7 +18,7 @@ from time import perf_counter
 import msgspec
 
 from libs.events.broker import Broker, Unavailable
-from libs.events.groups import encode_group, entry_of, left_of, part_of
+from libs.events.groups import GroupReads, encode_group, entry_of, left_of, part_of
 from libs.events.live import Live
 from libs.events.metrics import APPENDS, APPENDS_FAILED, CONFLICTS
 from libs.events.reads import (
@@ -33,7 +33,17 @@ from libs.events.reads import (
     stored,
 )
 from libs.events.run_events import Append, RunEvent, decode_append, encode_append, serve_append
-from libs.events.subjects import ANY, Kind, RunKey, group_of, parse_run_subject, run_subject, shard_of, stream_of
+from libs.events.subjects import (
+    ANY,
+    Kind,
+    RunKey,
+    group_of,
+    parse_run_subject,
+    run_subject,
+    shard_in,
+    shard_of,
+    stream_of,
+)
 from libs.runtime.tracing import Span, begin
 
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
@@ -75,6 +85,7 @@ class EventLog:
         self.broker = broker
         self.shards = shards
         self.live = Live(broker, shards)
+        self._groups = GroupReads(self._by_subject)
 
     def subject(self, run: RunKey, kind: Kind | str) -> str:
         """The subject of a run's appends of `kind`."""
@@ -189,24 +200,32 @@ class EventLog:
 
     async def first(self, run: RunKey) -> Stored | None:
         """The message that asked for the run; None when there is no such run."""
-        entry, kinds = entry_of(run), (Kind.REQUESTED, Kind.HELD)
+        if (group := group_of(run.run_id)) is not None:
+            return await self._first_of(RunKey(run.workspace, group), run)
+        kinds = (Kind.REQUESTED, Kind.HELD)
         for kind in kinds:
-            if (found := await self._direct(entry, kind)) is not None:
-                return part_of(run, found)
-        subjects = [self.subject(entry, kind) for kind in kinds]
-        return part_of(run, await confirmed_none(self.broker, self.stream(run), *subjects))
+            if (found := await self._direct(run, kind)) is not None:
+                return found
+        return await confirmed_none(self.broker, self.stream(run), *[self.subject(run, kind) for kind in kinds])
+
+    async def _first_of(self, group: RunKey, run: RunKey) -> Stored | None:
+        subject = self.subject(group, Kind.REQUESTED)
+        found = await self._groups.part(subject, run)
+        return found or part_of(run, await confirmed_none(self.broker, self.stream(run), subject))
 
     async def end(self, run: RunKey) -> Stored | None:
         """The message with the run's end; None while it goes on (or, in a cluster that is parted, did just now)."""
-        places = [run] if group_of(run.run_id) is None else [entry_of(run), run]
-        for place in places:
-            if (found := part_of(run, await self._direct(place, Kind.ENDED))) is not None:
+        group = group_of(run.run_id)
+        together = None if group is None else self.subject(RunKey(run.workspace, group), Kind.ENDED)
+        if together is not None and (found := await self._groups.part(together, run)) is not None:
+            return found
+        found = await self._direct(run, Kind.ENDED)
+        if found is not None or not self.broker.replicated:
+            return found
+        stream, subjects = self.stream(run), [self.subject(run, Kind.ENDED), together]
+        for subject in filter(None, subjects):
+            if (found := part_of(run, await last_message(self.broker, stream, subject))) is not None:
                 return found
-        if self.broker.replicated:
-            for place in places:
-                last = await last_message(self.broker, self.stream(run), self.subject(place, Kind.ENDED))
-                if (found := part_of(run, last)) is not None:
-                    return found
         return None
 
     async def last(self, run: RunKey) -> Stored | None:
@@ -253,11 +272,15 @@ class EventLog:
         """The run's last message as any replica has it: what `last` is asked of the leader for, at less cost."""
         newest = await newest_message(self.broker, self.stream(run), self.subject(run, ANY), _ATTEMPT_SECONDS)
         if newest is None and group_of(run.run_id) is not None:
-            return part_of(run, await self._direct(entry_of(run), Kind.ENDED))
+            return await self._groups.part(self.subject(entry_of(run), Kind.ENDED), run)
         return newest
 
     async def _direct(self, run: RunKey, kind: Kind) -> Stored | None:
-        return stored(await self.broker.request(f"$JS.API.DIRECT.GET.{self.stream(run)}.{self.subject(run, kind)}"))
+        return await self._by_subject(self.subject(run, kind))
+
+    async def _by_subject(self, subject: str) -> Stored | None:
+        stream = stream_of(shard_in(subject))
+        return stored(await self.broker.request(f"$JS.API.DIRECT.GET.{stream}.{subject}"))
 
 
 def follows_directly(first: Stored, end: Stored) -> bool:

@@ -122,6 +122,11 @@ def parse_run_subject(subject: str) -> tuple[RunKey, Kind]:
     return RunKey(workspace, run_id), Kind(kind)
 
 
+def shard_in(subject: str) -> int:
+    """The shard in an `evt.` subject."""
+    return int(subject.split(".", 2)[1])
+
+
 def kind_filter(shard: int, kind: Kind | str) -> str:
     """All appends of one kind in a shard, or all with `ANY`."""
     return f"evt.{shard}.*.*.{kind}"

@@ -98,8 +98,6 @@ class Runs:
     async def _carry_group(self, group: RunKey, delivery: Delivery) -> None:
         """Bring runs that were asked for together to their ends, or to where they wait."""
         async with self._turn(group, delivery):
-            if delivery.attempt == 1:
-                RUN_WAIT_SECONDS.observe(max(0.0, time.time() - delivery.stored_ns / 1e9))
             alone = await self._together.carry(delivery)
         if alone:
             done = await asyncio.gather(*[self._carry_alone(run, delivery) for run in alone], return_exceptions=True)

@@ -8,7 +8,7 @@ kills the process takes no other along twice.
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
-from time import monotonic
+from time import monotonic, time
 
 import msgspec
 import structlog
@@ -33,6 +33,7 @@ from libs.flows import CompiledFlow
 from libs.runtime.failures import Failure
 from services.executor.endings import Endings
 from services.executor.journal import utc_now
+from services.executor.metrics import RUN_WAIT_SECONDS
 from services.executor.straight import Carried, carry
 
 MAX_BYTES = 1024 * 1024
@@ -72,6 +73,8 @@ class Together:
             log.info("group taken apart", group_id=group.run_id, attempt=delivery.attempt)
             await self._log.leave(group, [part.run.run_id for part in parts])
             return [part.run for part in parts]
+        for _ in parts:
+            RUN_WAIT_SECONDS.observe(max(0.0, time() - delivery.stored_ns / 1e9))
         through = await self._carry_through(parts)
         stored = await self._store(group, through, delivery.sequence) if through else {}
         waiting: dict[str, list[RunEnd]] = defaultdict(list)

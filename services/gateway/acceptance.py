@@ -5,7 +5,6 @@ follows from workspace, deployment and key, and the append goes through only as 
 ends up here.
 """
 
-import asyncio
 import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -211,7 +210,7 @@ async def _append_together(
     if waits:
         app.waiting.expect(run)
     try:
-        await asyncio.shield(stored)
+        await stored
     except BaseException as error:
         if waits:
             app.waiting.forget(run)

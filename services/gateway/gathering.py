@@ -34,8 +34,8 @@ _grouped = Total("headgate_grouped_runs_total", "Runs that were asked for by the
 
 class _Group(msgspec.Struct):
     key: RunKey
-    stored: asyncio.Future[None]
     appends: dict[str, bytes]
+    waiting: list[asyncio.Future[None]]
     nodes: int = 0
 
 
@@ -53,8 +53,7 @@ class Gathering:
     ) -> tuple[RunKey, asyncio.Future[None]] | None:
         """A new run of so many nodes, and what is done when its request is stored, or fails as appends do.
 
-        `encode` makes the request for a run's id. None: it is too large for company. Many share the future: it is to be
-        shielded.
+        `encode` makes the request for a run's id. None: it is too large for company.
         """
         group = self._open.get(workspace) or self._begin(workspace)
         run_id = member_id(group.key.run_id, pair(len(group.appends)))
@@ -65,11 +64,13 @@ class Gathering:
         group.nodes += nodes
         if len(group.appends) == MAX_RUNS or group.nodes >= MAX_NODES:
             self._close(group)
-        return RunKey(workspace, run_id), group.stored
+        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        group.waiting.append(stored)
+        return RunKey(workspace, run_id), stored
 
     def _begin(self, workspace: str) -> _Group:
         loop = asyncio.get_running_loop()
-        group = self._open[workspace] = _Group(RunKey(workspace, new_group_id()), loop.create_future(), {})
+        group = self._open[workspace] = _Group(RunKey(workspace, new_group_id()), {}, [])
         if self._under_way[workspace] < _UNDER_WAY:
             loop.call_soon(self._close, group)
         else:
@@ -102,13 +103,13 @@ class Gathering:
             await self._log.append_group(
                 group.key, Kind.REQUESTED, payload, after=0, patience_seconds=_PATIENCE_SECONDS
             )
-        except BaseException as error:
-            group.stored.set_exception(error)
-            group.stored.exception()  # asked for here: whoever waited may have been cut off
-            if isinstance(error, Exception):
-                return
-            raise
+        except Exception as error:  # noqa: BLE001  # whatever it is, those who wait are told
+            for waiting in group.waiting:
+                if not waiting.done():
+                    waiting.set_exception(error)
         else:
-            group.stored.set_result(None)
+            for waiting in group.waiting:
+                if not waiting.done():
+                    waiting.set_result(None)
         finally:
             self._appended(group.key.workspace)
