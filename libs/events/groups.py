@@ -14,16 +14,12 @@ A run leaves before anything but such an end is said of it: it is cancelled, a n
 an executor that died. From then on it is a run like any other, and its own first append follows none.
 """
 
-import asyncio
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
 from libs.events.reads import Stored
 from libs.events.subjects import Kind, RunKey, group_of, is_group, member_id, parse_run_subject, suffix_of
-
-_KEPT_BYTES = 8 * 1024 * 1024
 
 
 class Part(msgspec.Struct, frozen=True, gc=False):
@@ -36,7 +32,7 @@ class Part(msgspec.Struct, frozen=True, gc=False):
     payload: bytes
 
 
-class _Group(msgspec.Struct, frozen=True):
+class _Group(msgspec.Struct, frozen=True, omit_defaults=True):
     runs: list[str]
     appends: list[msgspec.Raw]
     left: list[str] = []
@@ -46,6 +42,7 @@ class _Left(msgspec.Struct, frozen=True):
     left: list[str] = []
 
 
+_encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(_Group)
 _left_decoder = msgspec.json.Decoder(_Left)
 
@@ -58,10 +55,13 @@ def entry_of(run: RunKey) -> RunKey:
 
 def encode_group(appends: Mapping[str, bytes], left: Iterable[str] = ()) -> bytes:
     """The payload of a group's message: encoded appends by run id, and the ids of the runs that have left."""
-    runs = '","'.join([suffix_of(run_id) for run_id in appends])
-    head = f'{{"runs":["{runs}"],"appends":[' if appends else '{"runs":[],"appends":['
-    gone = msgspec.json.encode([suffix_of(run_id) for run_id in left])
-    return b"".join((head.encode(), b",".join(appends.values()), b'],"left":', gone, b"}"))
+    return _encoder.encode(
+        _Group(
+            runs=[suffix_of(run_id) for run_id in appends],
+            appends=[msgspec.Raw(append) for append in appends.values()],
+            left=[suffix_of(run_id) for run_id in left],
+        )
+    )
 
 
 def parts_of(subject: str, payload: bytes) -> Iterator[Part]:
@@ -83,59 +83,6 @@ def part_of(run: RunKey, message: Stored | None) -> Stored | None:
         return None
     parts = [part for part in parts_of(message.subject, message.payload) if part.run == run]
     return Stored(sequence=message.sequence, subject=parts[0].subject, payload=parts[0].payload) if parts else None
-
-
-class GroupReads:
-    """What was read lately of groups: a group's first and its last message never change, and have many readers.
-
-    Whoever pages through runs, or asks for one again and again, asks for the same message each time; those who do so
-    at the same moment share one answer. `read` gets a message by its subject.
-    """
-
-    def __init__(self, read: Callable[[str], Awaitable[Stored | None]]) -> None:
-        self._read = read
-        self._kept: OrderedDict[str, dict[RunKey, Stored]] = OrderedDict()
-        self._bytes = 0
-        self._reading: dict[str, asyncio.Task[dict[RunKey, Stored] | None]] = {}
-
-    async def part(self, subject: str, run: RunKey) -> Stored | None:
-        """The run's part of the message; None where there is no such message yet, or no part of it in one."""
-        parts = self._kept.get(subject)
-        if parts is None:
-            parts = await self._open(subject)
-        else:
-            self._kept.move_to_end(subject)
-        return None if parts is None else parts.get(run)
-
-    async def _open(self, subject: str) -> dict[RunKey, Stored] | None:
-        reading = self._reading.get(subject)
-        if reading is None:
-            reading = self._reading[subject] = asyncio.create_task(self._fetch(subject))
-            reading.add_done_callback(lambda task: self._fetched(subject, task))
-        return await asyncio.shield(reading)
-
-    def _fetched(self, subject: str, task: "asyncio.Task[dict[RunKey, Stored] | None]") -> None:
-        del self._reading[subject]
-        if not task.cancelled():
-            task.exception()  # seen here, for those who waited may all have gone
-
-    async def _fetch(self, subject: str) -> dict[RunKey, Stored] | None:
-        message = await self._read(subject)
-        if message is None:
-            return None
-        found = {
-            part.run: Stored(sequence=message.sequence, subject=part.subject, payload=part.payload)
-            for part in parts_of(message.subject, message.payload)
-        }
-        self._kept[subject] = found
-        self._bytes += _size(found)
-        while self._bytes > _KEPT_BYTES and len(self._kept) > 1:
-            self._bytes -= _size(self._kept.popitem(last=False)[1])
-        return found
-
-
-def _size(parts: Mapping[RunKey, Stored]) -> int:
-    return sum(len(part.payload) for part in parts.values())
 
 
 def left_of(group: RunKey, message: Stored) -> list[str]:

@@ -18,7 +18,8 @@ from time import perf_counter
 import msgspec
 
 from libs.events.broker import Broker, Unavailable
-from libs.events.groups import GroupReads, encode_group, entry_of, left_of, part_of
+from libs.events.group_reads import GroupReads
+from libs.events.groups import encode_group, entry_of, left_of, part_of
 from libs.events.live import Live
 from libs.events.metrics import APPENDS, APPENDS_FAILED, CONFLICTS
 from libs.events.reads import (
