@@ -64,7 +64,7 @@ def _log(health: Health, now: datetime) -> Iterator[Finding]:
         what = f"A run has waited for {waited:.0f} s ({pending} wait)."
         yield Finding(severity="critical", what=what, do="Add executors, or see what keeps those that are there.")
     elif pending > _BACKLOG:
-        yield Finding(severity="warning", what=f"{pending} runs wait for an executor.", do="Add executors.")
+        yield Finding(severity="warning", what=f"At least {pending} runs wait for an executor.", do="Add executors.")
     for stream in health.standing.streams:
         behind = [each.name for each in stream.replicas if each.offline or not each.current]
         if behind:
