@@ -80,7 +80,7 @@ def part_of(run: RunKey, message: Stored | None) -> Stored | None:
     head, _, kind = message.subject.rpartition(".")
     head, _, entry = head.rpartition(".")
     if entry == run.run_id:
-        return message
+        return None if is_group(entry) else message
     group, suffix = _decoder.decode(message.payload), suffix_of(run.run_id)
     if suffix not in group.runs:
         return None

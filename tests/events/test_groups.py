@@ -106,6 +106,12 @@ def test_a_run_has_no_part_where_the_group_says_nothing_of_it() -> None:
     assert part_of(nobody, None) is None
 
 
+@pytest.mark.parametrize("kind", [Kind.REQUESTED, Kind.PROGRESS, Kind.ENDED])
+def test_a_group_is_no_run(kind: Kind) -> None:
+    runs = members("ws_1", 2)
+    assert part_of(entry_of(runs[0]), stored(entry_of(runs[0]), kind, ends_of(runs))) is None
+
+
 def test_who_has_left_is_said_and_has_no_part() -> None:
     one, other, third = members("ws_1", 3)
     group = entry_of(one)
