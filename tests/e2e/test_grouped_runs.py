@@ -21,11 +21,24 @@ async def _deploy(caller: Caller) -> str:
     return await caller.deploy(chain(template("hi", "Hello, {{ in.text }}!"), output("{{ hi.text }}")))
 
 
-def _together(answers: list[Answer]) -> None:
-    """Fail unless some came with others."""
+async def _ask_many(caller: Caller, deployment: str) -> list[Answer]:
+    """Ask for many runs at once, again if need be, until at least three have come together; of all, their receipts."""
+    answers: list[Answer] = []
+    async with asyncio.timeout(20):
+        while not answers or _company(answers) < 3:
+            texts = range(len(answers), len(answers) + AT_ONCE)
+            answers += await asyncio.gather(
+                *[caller.start(deployment, f"t{n}", mode="async", gateway=n % 2) for n in texts]
+            )
+    assert {answer.status for answer in answers} == {202}
+    return answers
+
+
+def _company(answers: list[Answer]) -> int:
+    """How many the largest of their groups has; all must be in one."""
     groups = Counter(group_of(answer.run_id) for answer in answers)
     assert None not in groups
-    assert len(groups) < len(answers)
+    return max(groups.values())
 
 
 def _signal(stack: Stack, number: signal.Signals) -> None:
@@ -51,15 +64,12 @@ async def test_groups_whose_executors_are_killed_with_them_in_hand_end_run_by_ru
         deployment = await _deploy(caller)
         _signal(fragile, signal.SIGSTOP)
         try:
-            answers = await asyncio.gather(
-                *[caller.start(deployment, f"t{n}", mode="async", gateway=n % 2) for n in range(AT_ONCE)]
-            )
+            answers = await _ask_many(caller, deployment)
             waiting = [asyncio.create_task(caller.start(deployment, f"w{n}")) for n in range(4)]
         finally:
             await _kill_all(fragile)
-        _together(answers)
         outputs = [(await caller.ended(answer.run_id))["output"] for answer in answers]
-        assert outputs == [f"Hello, t{n}!" for n in range(AT_ONCE)]
+        assert outputs == [f"Hello, t{n}!" for n in range(len(answers))]
         waited = await asyncio.gather(*waiting)
         assert [answer.body["output"] for answer in waited] == [f"Hello, w{n}!" for n in range(4)]
         await until(lambda: all_done(broker))
@@ -90,7 +100,7 @@ async def test_under_load_every_accepted_run_ends_once_whoever_is_killed(fragile
             stopping.set()
         assert {answer.status for answer in answers} <= {200, 202}
         assert len({answer.run_id for answer in answers}) == len(answers)
-        _together(answers)
+        assert _company(answers) > 1
         await asyncio.gather(*[_back(fragile, number, pid) for number, pid in zip(EXECUTORS, killed, strict=True)])
         await until(lambda: all_done(broker))
         for answer in answers:
@@ -108,8 +118,7 @@ async def test_runs_of_a_group_that_waits_are_cancelled_one_by_one(fragile: Stac
         deployment = await _deploy(caller)
         _signal(fragile, signal.SIGSTOP)
         try:
-            answers = await asyncio.gather(*[caller.start(deployment, f"t{n}", mode="async") for n in range(AT_ONCE)])
-            _together(answers)
+            answers = await _ask_many(caller, deployment)
             chosen = answers[::3]
             cancelled = await asyncio.gather(
                 *[caller.cancel(each.run_id, gateway=n % 2) for n, each in enumerate(chosen)]
