@@ -39,6 +39,7 @@ from libs.events.subjects import (
     Kind,
     RunKey,
     group_of,
+    is_group,
     parse_run_subject,
     run_subject,
     shard_in,
@@ -203,6 +204,8 @@ class EventLog:
         """The message that asked for the run; None when there is no such run."""
         if (group := group_of(run.run_id)) is not None:
             return await self._first_of(RunKey(run.workspace, group), run)
+        if is_group(run.run_id):
+            return None  # it is in the ids of its runs, so callers may ask for it, and it is no run
         kinds = (Kind.REQUESTED, Kind.HELD)
         for kind in kinds:
             if (found := await self._direct(run, kind)) is not None:

@@ -31,7 +31,7 @@ async def audit(
     seal = seal_of(log, workspace)
     reading = Reading(
         sources=sources_of(log, workspace, run_id, type),
-        wanted=Wanted(since=since, until=until, type=type, by=by),
+        wanted=Wanted(since=since, until=until, type=type, by=by, run_id=run_id),
         position=seal.open(after),
         seal=seal,
     )
