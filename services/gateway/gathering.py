@@ -107,6 +107,7 @@ class Gathering:
             for waiting in group.waiting:
                 if not waiting.done():
                     waiting.set_exception(error)
+                    waiting.exception()  # asked for here: whoever waited may have been cut off
         else:
             for waiting in group.waiting:
                 if not waiting.done():

@@ -11,7 +11,7 @@ from libs.events.log import EventLog
 from libs.events.run_events import encode_append
 from libs.events.subjects import Kind, RunKey, run_subject, suffix_of
 from libs.runtime.ids import pair
-from services.gateway.gathering import MAX_RUN_BYTES, MAX_RUNS, Gathering
+from services.gateway.gathering import MAX_NODES, MAX_RUN_BYTES, MAX_RUNS, Gathering
 from tests.events.runs import requested, said
 
 UNDER_WAY = 4
@@ -69,8 +69,8 @@ def encoder(workspace: str) -> Callable[[str], bytes]:
     return lambda run_id: encode_append(requested(RunKey(workspace, run_id)))
 
 
-def join(gathering: Gathering, workspace: str = "ws_1") -> tuple[RunKey, asyncio.Future[None]]:
-    joined = gathering.join(workspace, encoder(workspace))
+def join(gathering: Gathering, workspace: str = "ws_1", nodes: int = 1) -> tuple[RunKey, asyncio.Future[None]]:
+    joined = gathering.join(workspace, nodes, encoder(workspace))
     assert joined is not None
     return joined
 
@@ -142,6 +142,15 @@ async def test_a_full_group_goes_out_at_once(held: Held, gathering: Gathering) -
     assert [suffix_of(run.run_id) for run in held.runs(count + 1)] == [pair(0), pair(1)]
 
 
+async def test_so_many_nodes_make_a_group_full(held: Held, gathering: Gathering) -> None:
+    count = await fill(held, gathering)
+    large = MAX_NODES // 2
+    runs = [join(gathering, nodes=nodes)[0] for nodes in (1, large, large, 1)]
+    await turns()
+    assert held.runs(count) == runs[:3]
+    assert len(held.appends) == count + 1
+
+
 async def test_nobody_is_gathered_for_longer_than_a_moment(held: Held, hasty: Gathering) -> None:
     """Although nothing that is under way is ever stored."""
     count = await fill(held, hasty)
@@ -194,7 +203,7 @@ async def test_a_failure_reaches_all_of_the_group_and_nobody_else(
     _, others = join_many(gathering, 2)
     await turns()
     held.appends[0][2].set_exception(error)
-    found = await asyncio.gather(*map(asyncio.shield, stored), return_exceptions=True)
+    found = await asyncio.gather(*stored, return_exceptions=True)
     assert found == [error] * 3
     held.store(1)
     await asyncio.gather(*others)
@@ -214,7 +223,7 @@ async def test_a_waiter_that_is_cut_off_disturbs_nobody(held: Held, gathering: G
     runs, stored = join_many(gathering, 3)
 
     async def wait(number: int) -> RunKey:
-        await asyncio.shield(stored[number])
+        await stored[number]
         return runs[number]
 
     waiting = [asyncio.create_task(wait(number)) for number in range(3)]
@@ -233,7 +242,7 @@ async def test_a_request_that_cannot_be_encoded_leaves_no_hole(held: Held, gathe
 
     first, _ = join(gathering)
     with pytest.raises(ValueError, match="no text"):
-        gathering.join("ws_1", fail)
+        gathering.join("ws_1", 1, fail)
     second, _ = join(gathering)
     await turns()
     assert held.runs(0) == [first, second]
@@ -245,14 +254,14 @@ async def test_a_request_that_is_too_large_for_company_leaves_no_hole(held: Held
         return encode_append(said(RunKey("ws_1", run_id), 1, text="x" * MAX_RUN_BYTES))
 
     first, _ = join(gathering)
-    assert gathering.join("ws_1", encode) is None
+    assert gathering.join("ws_1", 1, encode) is None
     second, _ = join(gathering)
     await turns()
     assert held.runs(0) == [first, second]
 
 
 async def test_nothing_is_appended_for_a_group_that_nobody_came_to(held: Held, gathering: Gathering) -> None:
-    assert gathering.join("ws_1", lambda _: b"x" * (MAX_RUN_BYTES + 1)) is None
+    assert gathering.join("ws_1", 1, lambda _: b"x" * (MAX_RUN_BYTES + 1)) is None
     await turns()
     assert held.appends == []
     run, _ = join(gathering)
@@ -262,10 +271,10 @@ async def test_nothing_is_appended_for_a_group_that_nobody_came_to(held: Held, g
 
 async def test_what_was_gathered_lies_in_the_log_for_each_run(log: EventLog, workspace: str) -> None:
     gathering = Gathering(log)
-    runs, stored = join_many(gathering, 40, workspace)
-    await asyncio.gather(*map(asyncio.shield, stored))
-    assert len({run.run_id for run in runs}) == 40
-    assert len({entry_of(run) for run in runs}) == 3
+    runs, stored = join_many(gathering, MAX_RUNS + 6, workspace)
+    await asyncio.gather(*stored)
+    assert len({run.run_id for run in runs}) == MAX_RUNS + 6
+    assert len({entry_of(run) for run in runs}) == 2
     for run in runs:
         first = await log.first(run)
         assert first is not None
