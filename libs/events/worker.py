@@ -214,7 +214,12 @@ def _by_run(delivery: Delivery) -> Iterator[Delivery]:
     if not delivery.subject.startswith("evt."):
         yield delivery
         return
-    for part in parts_of(delivery.subject, delivery.payload):
+    try:
+        parts = list(parts_of(delivery.subject, delivery.payload))
+    except (ValueError, msgspec.MsgspecError):
+        yield delivery  # what cannot be taken apart is kept whole, or it would come again for ever
+        return
+    for part in parts:
         yield msgspec.structs.replace(delivery, subject=part.subject, payload=part.payload)
 
 

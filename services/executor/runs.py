@@ -173,7 +173,9 @@ class Runs:
 
     async def on_poison(self, delivery: Delivery, failure: Failure) -> bool:
         """End a run that nobody can carry through: accepted runs have an end. False: it had one."""
-        return await self._give_up(parse_run_subject(delivery.subject)[0], failure)
+        run, _ = parse_run_subject(delivery.subject)
+        # A group comes here whole only where it cannot be taken apart: then nobody knows of its runs.
+        return is_group(run.run_id) or await self._give_up(run, failure)
 
     async def on_due_poison(self, delivery: Delivery, failure: Failure) -> bool:
         """The same for a run that was put down."""

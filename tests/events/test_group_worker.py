@@ -3,6 +3,7 @@
 import pytest
 
 from libs.events.broker import Unavailable
+from libs.events.groups import entry_of
 from libs.events.log import EventLog
 from libs.events.pull import Delivery
 from libs.events.reads import Stored, last_message
@@ -146,6 +147,21 @@ async def test_a_group_that_concerns_nobody_is_done_with_at_once(
         await until_settled(log.broker, subscribed)
     assert handler.deliveries == []
     assert await buried(log, subscribed, runs) == []
+
+
+async def test_what_is_no_group_although_its_subject_says_so_is_a_dead_letter_as_it_is(
+    log: EventLog, workspace: str, subscribed: Subscription
+) -> None:
+    (run,) = members_in(workspace, 1, 0, log.shards)
+    subject = log.subject(entry_of(run), Kind.REQUESTED)
+    await log.append_group(entry_of(run), Kind.REQUESTED, b"of a newer replica", after=0)
+    handler = Refusing()
+    async with running(Worker(log.broker, subscribed, handler, plenty)):
+        await until_settled(log.broker, subscribed)
+    assert [each.attempt for each in handler.deliveries] == [1]
+    dead = await letter(log, subscribed, subject)
+    assert dead is not None
+    assert dead.payload == b"of a newer replica"
 
 
 async def test_a_group_whose_burial_failed_half_way_is_kept(

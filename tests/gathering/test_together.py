@@ -24,6 +24,7 @@ from libs.events.run_events import (
     last_event,
 )
 from libs.events.subjects import Kind, RunKey
+from libs.runtime.failures import Terminal
 from services.executor.runs import Runs
 from services.executor.together import MAX_BYTES, Together
 from tests.events.grouped import members, stored_of
@@ -282,3 +283,21 @@ async def test_a_group_delivered_twice_at_once_ends_each_run_once(
     await executor.on_run_requested(delivery)
     assert [type(end) for end in await ends(log, runs)] == [RunCompleted, RunFailed, RunCompleted, RunCompleted]
     assert await stored_of(log.broker, log, entry_of(runs[0])) == {"requested": 1, "progress": 1}
+
+
+async def test_runs_of_a_group_that_are_given_up_fail_one_by_one(
+    log: EventLog, workspace: str, executor: Runs, told: Told
+) -> None:
+    runs = members(workspace, 3)
+    delivery = await ask(log, runs, told.gateway)
+    await log.append_encoded(runs[0], Kind.ENDED, done(runs[0]), after=delivery.sequence)
+    parts = list(parts_of(delivery.subject, delivery.payload))
+    given_up = [msgspec.structs.replace(delivery, subject=part.subject, payload=part.payload) for part in parts]
+    assert [await executor.on_poison(each, Terminal("x", "no")) for each in given_up] == [False, True, True]
+    assert [type(end) for end in await ends(log, runs)] == [RunCompleted, RunFailed, RunFailed]
+
+
+async def test_what_is_no_group_is_given_up_whole(log: EventLog, workspace: str, executor: Runs) -> None:
+    (run,) = members(workspace, 1)
+    delivery = await ask(log, [run], None)
+    assert await executor.on_poison(msgspec.structs.replace(delivery, payload=b"no group"), Terminal("x", "no"))
