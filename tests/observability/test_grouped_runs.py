@@ -1,5 +1,6 @@
-"""Dead letters of runs that were asked for together: one a run, each seen to by itself."""
+"""Groups and what is kept beside the log: dead letters, one a run, each seen to by itself; and traces."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
@@ -117,3 +118,15 @@ async def test_an_end_that_could_not_be_told_is_told_of_its_run_alone(caller: Ca
         assert sorted(told[:3]) == [run.run_id for run in runs]
         assert told[3:] == [runs[1].run_id, runs[0].run_id]
         await caller.call("DELETE", f"/v1/webhooks/{made.body['id']}")
+
+
+@pytest.mark.parametrize(("flags", "length"), [("01", 30), ("00", 32)])
+async def test_a_run_whose_trace_is_recorded_goes_by_itself(caller: Caller, flags: str, length: int) -> None:
+    """Its spans are of its own appends; one whose caller records nothing goes with the others."""
+    deployment = await caller.deploy(greeting())
+    headers = {"traceparent": f"00-{'1a' * 16}-{'2b' * 8}-{flags}"}
+    path = f"/v1/deployments/{deployment}/runs"
+    asked = [caller.call("POST", path, {"input": {"text": f"t{n}"}}, headers=headers) for n in range(6)]
+    answers = await asyncio.gather(*asked)
+    assert [answer.body["output"] for answer in answers] == [f"Hello, t{n}!" for n in range(6)]
+    assert {len(answer.run_id) for answer in answers} == {length}
