@@ -57,6 +57,7 @@ _HEADER_BYTES = 4096
 _COMPARE_FAILED = frozenset({10071, 10164})
 _ATTEMPT_SECONDS = 2.0
 _LEAVING_TRIES = 50
+_LEAVING_PAUSE_SECONDS = 0.1
 _MESSAGING = {"messaging.system": "nats", "messaging.operation.name": "publish"}
 
 
@@ -139,7 +140,10 @@ class EventLog:
         """The same for what `encode_append` made, and `fits`."""
         grouped = group_of(run.run_id) is not None
         if grouped:
-            after = await self._after_leaving(run, after)
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            after = await self._after_leaving(run, after, patience_seconds)
+            patience_seconds -= loop.time() - began
         return await append_message(
             self.broker,
             self.stream(run),
@@ -178,19 +182,30 @@ class EventLog:
                 return None
             with suppress(Conflict):
                 payload = encode_group({}, [*left, *missing])
-                await self.append_group(group, Kind.PROGRESS, payload, after=last.sequence)
+                await self.append_group(
+                    group, Kind.PROGRESS, payload, after=last.sequence, patience_seconds=_ATTEMPT_SECONDS
+                )
                 return None
         raise Unavailable("a group of runs moves too fast")
 
-    async def _after_leaving(self, run: RunKey, after: int) -> int:
+    async def _after_leaving(self, run: RunKey, after: int, patience_seconds: float) -> int:
         """What the next append of a run of a group follows among the run's own: none, where it leaves with that."""
-        first = await self.first(run)
-        if first is None or first.sequence != after:
-            return after
-        end = part_of(run, await self.leave(entry_of(run), [run.run_id]))
-        if end is not None:
-            raise Conflict(end)
-        return 0
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + patience_seconds
+        while True:
+            try:
+                first = await self.first(run)
+                if first is None or first.sequence != after:
+                    return after
+                end = part_of(run, await self.leave(entry_of(run), [run.run_id]))
+            except Unavailable:
+                if loop.time() > deadline:
+                    raise
+            else:
+                if end is not None:
+                    raise Conflict(end)
+                return 0
+            await asyncio.sleep(_LEAVING_PAUSE_SECONDS)
 
     async def _append_parts(self, run: RunKey, kind: Kind, append: Append, after: int, patience_seconds: float) -> int:
         """Half and half; only the last part has the append's own kind."""
