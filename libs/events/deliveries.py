@@ -13,8 +13,8 @@ from typing import Literal
 
 import msgspec
 
+from libs.events.appends import store_message
 from libs.events.broker import Broker
-from libs.events.log import store_message
 from libs.events.subjects import delivery_subject
 from libs.runtime.ids import derived_id
 

@@ -2,28 +2,22 @@
 
 One append is one JetStream message with one or more events of a run. It carries the stream sequence of the
 run's last message (0: none yet), and the server refuses it when that is not so. This makes acceptance
-idempotent and fences an executor that was thought dead: its append is refused, and it stops.
-
-An append whose acknowledgement was lost may have been stored. The run's last message, asked of the stream's
-leader, tells: if the run has moved and it is what we sent, byte for byte, we are done; if the run has not moved, we
-send again, which is safe for the same reason. The server's codes for a failed comparison (10071, and 10164 under
-replication, which occurs without a rival) both mean "look and decide".
+idempotent and fences an executor that was thought dead: its append is refused, and it stops. How it is stored, also
+when its acknowledgement is lost, is in `appends`; what runs that were asked for together have in common, in `groups`.
 """
 
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from time import perf_counter
 
 import msgspec
 
+from libs.events.appends import Conflict, append_message
 from libs.events.broker import Broker, Unavailable
 from libs.events.group_reads import GroupReads
 from libs.events.groups import encode_group, entry_of, left_of, part_of
 from libs.events.live import Live
-from libs.events.metrics import APPENDS, APPENDS_FAILED, CONFLICTS
 from libs.events.reads import (
-    Refusal,
     Stored,
     ask_leader,
     confirmed_none,
@@ -54,31 +48,14 @@ MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 _HEADER_BYTES = 4096
 """Of a server's `max_payload`, what headers may need: it ends the connection over a message that is larger."""
 
-_COMPARE_FAILED = frozenset({10071, 10164})
 _ATTEMPT_SECONDS = 2.0
 _LEAVING_TRIES = 50
 _LEAVING_PAUSE_SECONDS = 0.1
 _MESSAGING = {"messaging.system": "nats", "messaging.operation.name": "publish"}
 
 
-class Conflict(Exception):
-    """Somebody else appended to the run first; `last` is the run's last message now."""
-
-    def __init__(self, last: "Stored") -> None:
-        super().__init__("the run has moved on")
-        self.last = last
-
-
 class TooLarge(Exception):
     """One event alone is larger than a message of the log may be."""
-
-
-class _PubAck(msgspec.Struct, frozen=True, gc=False):
-    seq: int = 0
-    error: Refusal | None = None
-
-
-_ack_decoder = msgspec.json.Decoder(_PubAck)
 
 
 class EventLog:
@@ -305,77 +282,6 @@ class EventLog:
 def follows_directly(first: Stored, end: Stored) -> bool:
     """Whether the end's first event is the run's second: then nothing lies between."""
     return serve_append(end.payload)[0].seq == serve_append(first.payload)[-1].seq + 1
-
-
-async def append_message(
-    broker: Broker,
-    stream: str,
-    subject: str,
-    payload: bytes,
-    *,
-    after: int,
-    compare: str | None = None,
-    patience_seconds: float,
-) -> int:
-    """Store one message if the last one on `compare` (else on `subject`) has sequence `after`."""
-    began = perf_counter()
-    try:
-        sequence = await _store(broker, stream, subject, payload, after, compare, patience_seconds)
-    except Conflict:
-        CONFLICTS.labels(stream).inc()
-        raise
-    except Unavailable:
-        APPENDS_FAILED.labels(stream).inc()
-        raise
-    APPENDS.at(stream).observe(perf_counter() - began)
-    return sequence
-
-
-async def _store(
-    broker: Broker, stream: str, subject: str, payload: bytes, after: int, compare: str | None, patience_seconds: float
-) -> int:
-    headers = {"Nats-Expected-Last-Subject-Sequence": str(after)}
-    if compare is not None:
-        headers["Nats-Expected-Last-Subject-Sequence-Subject"] = compare
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + patience_seconds
-    pause = 0.02
-    while True:
-        attempt_seconds = min(_ATTEMPT_SECONDS, max(0.1, deadline - loop.time()))
-        try:
-            ack = _ack_decoder.decode((await broker.request(subject, payload, headers, attempt_seconds)).data)
-            if ack.error is None:
-                return ack.seq
-            if ack.error.code != 503 and ack.error.err_code not in _COMPARE_FAILED:
-                raise Unavailable(f"the event log refused an append: {ack.error.description}")
-            last = await last_message(broker, stream, compare or subject)
-            if last is not None and last.sequence != after:
-                if last.subject == subject and last.payload == payload:
-                    return last.sequence
-                raise Conflict(last)
-        except Unavailable:
-            if loop.time() > deadline:
-                raise
-        else:
-            if loop.time() > deadline:
-                raise Unavailable
-        await asyncio.sleep(pause)
-        pause = min(pause * 2, 0.5)
-
-
-async def store_message(broker: Broker, subject: str, payload: bytes, *, patience_seconds: float) -> int:
-    """Store one message whatever is there already; it may be stored twice where an acknowledgement is lost."""
-    deadline = asyncio.get_running_loop().time() + patience_seconds
-    while True:
-        try:
-            ack = _ack_decoder.decode((await broker.request(subject, payload, timeout=_ATTEMPT_SECONDS)).data)
-            if ack.error is None:
-                return ack.seq
-            raise Unavailable(f"the event log refused an append: {ack.error.description}")
-        except Unavailable:
-            if asyncio.get_running_loop().time() > deadline:
-                raise
-        await asyncio.sleep(0.1)
 
 
 def events_of(messages: Sequence[Stored]) -> list[RunEvent]:

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from libs.events.appends import append_message
 from libs.events.broker import Broker
-from libs.events.log import append_message
 from libs.events.reads import last_message, only_message
 from libs.events.subjects import MANAGEMENT, managed_subject
 

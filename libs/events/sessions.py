@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
+from libs.events.appends import Conflict, append_message
 from libs.events.broker import Broker
-from libs.events.log import Conflict, append_message
 from libs.events.reads import last_message, read_range
 from libs.events.subjects import ANY, SESSIONS, session_subject
 

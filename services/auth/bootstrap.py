@@ -9,8 +9,8 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
+from libs.events.appends import Conflict
 from libs.events.auth_calls import is_key_shaped
-from libs.events.log import Conflict
 from libs.events.managed import Change, Key, KeySecret, Limits, Workspace, decode_change, recall, subject_of
 from libs.events.reads import read_range
 from libs.events.subjects import MANAGEMENT, managed_subject

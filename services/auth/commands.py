@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from libs.events.appends import Conflict
 from libs.events.auth_calls import (
     Actor,
     ChangeKey,
@@ -24,7 +25,6 @@ from libs.events.auth_calls import (
     WithdrawDeploymentKey,
     WorkspaceView,
 )
-from libs.events.log import Conflict
 from libs.events.managed import Change, Key, State, Workspace, recall
 from libs.events.subjects import managed_subject
 from libs.runtime.ids import is_token, new_id

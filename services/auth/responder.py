@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 import structlog
 
+from libs.events.appends import Conflict
 from libs.events.auth_calls import MANAGE, QUEUE, VERIFY, Granted, Managed, Refused, Verify
 from libs.events.broker import Msg, Unavailable
-from libs.events.log import Conflict
 from libs.runtime.failures import Retryable
 from services.auth.commands import Commands
 from services.auth.metrics import REQUEST_SECONDS

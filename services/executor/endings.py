@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 
+from libs.events.appends import Conflict
 from libs.events.broker import Broker, Unavailable
-from libs.events.log import Conflict, EventLog
+from libs.events.log import EventLog
 from libs.events.metrics import ENDED
 from libs.events.run import RunState, close, evolve, requested_audience
 from libs.events.run_events import Append, Audience, Fault, RunEnd, encode_event

@@ -13,8 +13,9 @@ from contextlib import asynccontextmanager
 import structlog
 
 from libs.catalog.versions import UnknownVersion, Versions
+from libs.events.appends import Conflict
 from libs.events.broker import Broker, Msg, Unavailable
-from libs.events.log import Conflict, EventLog
+from libs.events.log import EventLog
 from libs.events.pull import Delivery
 from libs.events.run import RunState, begin
 from libs.events.run_events import Append, Fault, RunRequested, decode_append

@@ -13,8 +13,9 @@ from time import monotonic, time
 import msgspec
 import structlog
 
+from libs.events.appends import Conflict
 from libs.events.groups import Part, encode_group, left_of, parts_of
-from libs.events.log import Conflict, EventLog
+from libs.events.log import EventLog
 from libs.events.pull import Delivery
 from libs.events.reads import Stored
 from libs.events.run import RunState, begin

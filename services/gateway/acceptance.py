@@ -15,9 +15,10 @@ import msgspec
 from libs.catalog.versions import UnknownVersion
 from libs.edge.problems import Detail, Problem, not_found
 from libs.edge.routes import ANONYMOUS, Call, require
+from libs.events.appends import Conflict
 from libs.events.auth_calls import Principal
 from libs.events.broker import Unavailable
-from libs.events.log import Conflict, TooLarge
+from libs.events.log import TooLarge
 from libs.events.managed import Deployment, Limits, Mode
 from libs.events.reads import Stored
 from libs.events.run import Run

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from libs.events.appends import Conflict
 from libs.events.auth_calls import Principal
 from libs.events.broker import Broker, Unavailable
-from libs.events.log import Conflict
 from libs.events.managed import Change, Deployment, FlowHead, Limits, Webhook, Workspace, recall, record, subject_of
 from libs.events.registry import Registry
 from libs.events.subjects import managed_subject

@@ -5,8 +5,9 @@ it is put back for a moment. The second append follows the first, so a run that 
 """
 
 from libs.edge.problems import Problem
+from libs.events.appends import Conflict
 from libs.events.broker import Broker
-from libs.events.log import Conflict, EventLog
+from libs.events.log import EventLog
 from libs.events.pull import Delivery
 from libs.events.run_events import RunRequested, decode_append
 from libs.events.subjects import Kind, RunKey, kind_filter, parse_run_subject, stream_of

@@ -8,8 +8,8 @@ from datetime import datetime
 
 import msgspec
 
+from libs.events.appends import store_message
 from libs.events.broker import Broker
-from libs.events.log import store_message
 from libs.events.reads import last_message
 from libs.events.subjects import ENDPOINTS, endpoint_subject
 

@@ -9,9 +9,9 @@ from datetime import datetime
 import msgspec
 import structlog
 
+from libs.events.appends import Conflict
 from libs.events.broker import Broker
 from libs.events.deliveries import Delivery, ToWebhook
-from libs.events.log import Conflict
 from libs.events.managed import Change, Webhook, recall, record, subject_of
 from services.notifier.channels import Outcome
 from services.notifier.conditions import Conditions

@@ -7,7 +7,8 @@ from itertools import pairwise
 import msgspec
 import pytest
 
-from libs.events.log import EventLog, append_message
+from libs.events.appends import append_message
+from libs.events.log import EventLog
 from libs.events.managed import Change, FlowHead, Key, KeySecret, Limits, Workspace, record, subject_of
 from libs.events.run_events import Append
 from libs.events.subjects import MANAGEMENT, Kind, RunKey, managed_subject

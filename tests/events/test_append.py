@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from libs.events import log as event_log
+from libs.events.appends import Conflict, append_message
 from libs.events.broker import Broker, Msg, Unavailable
-from libs.events.log import Conflict, EventLog, TooLarge, append_message, events_of
+from libs.events.log import EventLog, TooLarge, events_of
 from libs.events.reads import Stored
 from libs.events.run_events import decode_append, encode_append
 from libs.events.subjects import Kind, RunKey

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from cli.servers import NatsServer
+from libs.events.appends import Conflict
 from libs.events.broker import Unavailable, connect
 from libs.events.groups import encode_group, entry_of, left_of
-from libs.events.log import Conflict, EventLog, events_of
+from libs.events.log import EventLog, events_of
 from libs.events.run_events import decode_append, encode_append
 from libs.events.subjects import Kind, RunKey, parse_run_subject
 from tests.events.grouped import ask_together, end_together, ends_of, members, requests_of, stored_of

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from cli.servers import NatsServer
+from libs.events.appends import Conflict
 from libs.events.broker import Unavailable, connect
-from libs.events.log import Conflict, EventLog, events_of
+from libs.events.log import EventLog, events_of
 from libs.events.run_events import Append, encode_append
 from libs.events.subjects import Kind, RunKey
 from tests.events.runs import completed, requested, said, seqs

@@ -6,8 +6,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from libs.events.appends import Conflict
 from libs.events.broker import Broker
-from libs.events.log import Conflict, EventLog
+from libs.events.log import EventLog
 from libs.events.managed import (
     Change,
     FlowVersion,

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from libs.events.log import Conflict, EventLog
+from libs.events.appends import Conflict
+from libs.events.log import EventLog
 from libs.events.run import begin
 from libs.events.run_events import Append, RequestedData, RunRequested
 from libs.events.subjects import Kind, RunKey

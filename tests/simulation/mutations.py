@@ -23,7 +23,7 @@ class Mutation(msgspec.Struct, frozen=True):
     new: str
 
 
-_APPEND = "libs.events.log:_store"
+_APPEND = "libs.events.appends:_store"
 
 MUTATIONS = (
     Mutation("appends are not compared", _APPEND, '{"Nats-Expected-Last-Subject-Sequence": str(after)}', "{}"),

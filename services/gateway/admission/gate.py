@@ -16,8 +16,9 @@ import structlog
 from prometheus_client import Counter
 
 from libs.edge.problems import Code, Problem
+from libs.events.appends import Conflict, append_message
 from libs.events.broker import Broker, Unavailable
-from libs.events.log import Conflict, EventLog, append_message
+from libs.events.log import EventLog
 from libs.events.managed import Limits
 from libs.events.reads import last_message
 from libs.events.subjects import LEDGERS, RunKey, ledger_subject

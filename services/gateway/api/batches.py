@@ -10,7 +10,7 @@ import msgspec
 
 from libs.edge.problems import Detail, Problem, not_found
 from libs.edge.routes import Call, Reply, Route, require
-from libs.events.log import Conflict
+from libs.events.appends import Conflict
 from libs.events.managed import Batch, Change, Deployment, Limits, recall, record, subject_of
 from libs.events.run import Run, Status, fold, run_of
 from libs.events.run_events import Append, RequestedData, RunRequested

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from libs.edge.key_management import withdraw_deployment_key
 from libs.edge.problems import Problem, not_found
 from libs.edge.routes import Call, Reply, Route
-from libs.events.log import Conflict
+from libs.events.appends import Conflict
 from libs.events.managed import Change, FlowHead, FlowVersion, Permission, recall, record, version_subject
 from libs.flows import Flow
 from libs.runtime.ids import new_id

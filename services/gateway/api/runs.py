@@ -11,8 +11,8 @@ from libs.catalog.versions import UnknownVersion
 from libs.edge.problems import Problem
 from libs.edge.routes import Call, Reply, Route, require
 from libs.edge.run_events import RUN_HEADER, readable_run, stream_run
+from libs.events.appends import Conflict
 from libs.events.broker import Unavailable
-from libs.events.log import Conflict
 from libs.events.managed import Mode
 from libs.events.metrics import ENDED
 from libs.events.run import Run, RunState, close, evolve, requested_audience, run_of

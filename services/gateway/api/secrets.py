@@ -9,8 +9,8 @@ import msgspec
 from libs.edge.bodies import invalid
 from libs.edge.problems import Detail, not_found
 from libs.edge.routes import Call, Reply, Route
+from libs.events.appends import Conflict
 from libs.events.broker import Unavailable
-from libs.events.log import Conflict
 from libs.events.managed import Change, Permission, SecretName, recall, record, subject_of
 from libs.storage.secrets import Recorded, Secret
 from services.gateway.paging import PageQuery, cut

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from libs.edge.problems import Detail, Problem
 from libs.edge.routes import Call
-from libs.events.log import Conflict
+from libs.events.appends import Conflict
 from libs.events.managed import Change, FlowHead, Recorded, SlugClaim, recall, record, slug_subject
 from libs.events.subjects import managed_subject
 from services.gateway.state import Gateway

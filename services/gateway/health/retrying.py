@@ -14,10 +14,10 @@ import msgspec
 from libs.catalog.versions import UnknownVersion
 from libs.edge.problems import Problem
 from libs.edge.routes import Call
+from libs.events.appends import Conflict
 from libs.events.backfills import KIND as BACKFILL
 from libs.events.dead_letters import DeadLetter, throw_away
 from libs.events.deliveries import KIND as DELIVERY
-from libs.events.log import Conflict
 from libs.events.retellings import KIND as RETELLING
 from libs.events.retellings import Retelling
 from libs.events.run_events import Append, ReplayOf, RunCompleted, RunRequested, decode_append
