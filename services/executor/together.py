@@ -37,8 +37,8 @@ from services.executor.journal import utc_now
 from services.executor.metrics import RUN_WAIT_SECONDS
 from services.executor.straight import Carried, carry
 
-MAX_BYTES = 1024 * 1024
-"""What the ends of a group hold together, about; runs whose ends would be more go by themselves."""
+MAX_BYTES = 512 * 1024
+"""What the ends of a group hold together at most; runs whose ends would be more go by themselves."""
 
 _PATIENCE_SECONDS = 60.0
 _LONGEST_SECONDS = 0.02

@@ -21,6 +21,9 @@ MAX_RUNS = 64
 MAX_NODES = 256
 """Of all its runs: one executor works on them, one after the other, while others may have nothing to do."""
 
+MAX_BYTES = 256 * 1024
+"""About what a group's requests hold together: a server may take a megabyte and no more."""
+
 MAX_RUN_BYTES = 16 * 1024
 """A request that is larger goes by itself."""
 
@@ -37,6 +40,7 @@ class _Group(msgspec.Struct):
     appends: dict[str, bytes]
     waiting: list[asyncio.Future[None]]
     nodes: int = 0
+    size: int = 0
 
 
 class Gathering:
@@ -62,7 +66,8 @@ class Gathering:
             return None
         group.appends[run_id] = append
         group.nodes += nodes
-        if len(group.appends) == MAX_RUNS or group.nodes >= MAX_NODES:
+        group.size += len(append)
+        if len(group.appends) == MAX_RUNS or group.nodes >= MAX_NODES or group.size >= MAX_BYTES:
             self._close(group)
         stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         group.waiting.append(stored)

@@ -11,7 +11,7 @@ from libs.events.log import EventLog
 from libs.events.run_events import encode_append
 from libs.events.subjects import Kind, RunKey, run_subject, suffix_of
 from libs.runtime.ids import pair
-from services.gateway.gathering import MAX_NODES, MAX_RUN_BYTES, MAX_RUNS, Gathering
+from services.gateway.gathering import MAX_BYTES, MAX_NODES, MAX_RUN_BYTES, MAX_RUNS, Gathering
 from tests.events.runs import requested, said
 
 UNDER_WAY = 4
@@ -149,6 +149,15 @@ async def test_so_many_nodes_make_a_group_full(held: Held, gathering: Gathering)
     await turns()
     assert held.runs(count) == runs[:3]
     assert len(held.appends) == count + 1
+
+
+async def test_so_many_bytes_make_a_group_full(held: Held, gathering: Gathering) -> None:
+    count = await fill(held, gathering)
+    enough = MAX_BYTES // MAX_RUN_BYTES
+    for _ in range(enough + 1):
+        assert gathering.join("ws_1", 1, lambda _: b"x" * MAX_RUN_BYTES) is not None
+    await turns()
+    assert [payload.count(b"x") for _, payload, _ in held.appends[count:]] == [MAX_RUN_BYTES * enough]
 
 
 async def test_nobody_is_gathered_for_longer_than_a_moment(held: Held, hasty: Gathering) -> None:
