@@ -64,13 +64,13 @@ class Gathering:
         append = encode(run_id)
         if len(append) > MAX_RUN_BYTES:
             return None
+        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         group.appends[run_id] = append
+        group.waiting.append(stored)
         group.nodes += nodes
         group.size += len(append)
         if len(group.appends) == MAX_RUNS or group.nodes >= MAX_NODES or group.size >= MAX_BYTES:
             self._close(group)
-        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        group.waiting.append(stored)
         return RunKey(workspace, run_id), stored
 
     def _begin(self, workspace: str) -> _Group:
