@@ -66,17 +66,7 @@ def _measure_rounds(plan: Plan, fsync: Fsync, targets: list[Target], tell: Tell)
 
 def measure_once(plan: Plan, fsync: Fsync, connections: int, number: int, target: Target, call: Call = "sync") -> Cell:
     """One cell: the load, and what it cost until everything was still again."""
-    order = Order(
-        port=target.port,
-        path=target.path,
-        headers=target.headers,
-        body=target.body,
-        expect=target.expect,
-        status=target.status,
-        connections=connections,
-        seconds=plan.seconds,
-        warmup_seconds=plan.warmup_seconds,
-    )
+    order = order_of(target, connections, plan.seconds, plan.warmup_seconds)
     stored_before, cpu_before = stored(target), cpu_seconds(target.processes)
     load = generate(order, plan.generator)
     settle(target.processes, _SETTLE_SECONDS)
@@ -97,6 +87,21 @@ def measure_once(plan: Plan, fsync: Fsync, connections: int, number: int, target
         appends_per_run=(stored_after.messages - stored_before.messages) / runs,
         stored_bytes_per_run=(stored_after.bytes - stored_before.bytes) / runs,
         call=call,
+    )
+
+
+def order_of(target: Target, connections: int, seconds: float, warmup_seconds: float = 0.0) -> Order:
+    """Its call, over so many connections for so long."""
+    return Order(
+        port=target.port,
+        path=target.path,
+        headers=target.headers,
+        body=target.body,
+        expect=target.expect,
+        status=target.status,
+        connections=connections,
+        seconds=seconds,
+        warmup_seconds=warmup_seconds,
     )
 
 

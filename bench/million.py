@@ -9,8 +9,8 @@ import urllib.request
 from pathlib import Path
 from statistics import median
 
-from bench.load import LoadError, Order
-from bench.measure import Tell, generate, measure_once
+from bench.load import LoadError
+from bench.measure import Tell, generate, measure_once, order_of
 from bench.report import Million, Plan, Row, row_of
 from bench.targets import Target, product_target, stored
 from bench.usage import memory_bytes, settle
@@ -78,19 +78,8 @@ def _page(product: Target) -> float:
 
 def _fill(product: Target, plan: Plan, runs: int) -> None:
     """Runs as callers ask for them, over as many connections as are measured with."""
-    written = 0
+    order, written = order_of(product, max(_CONNECTIONS), _STRETCH_SECONDS), 0
     while written < runs:
-        order = Order(
-            port=product.port,
-            path=product.path,
-            headers=product.headers,
-            body=product.body,
-            expect=product.expect,
-            status=product.status,
-            connections=max(_CONNECTIONS),
-            seconds=_STRETCH_SECONDS,
-            warmup_seconds=0.0,
-        )
         load = generate(order, plan.generator)
         if not load.answered or load.failures:
             raise LoadError(f"{load.failures} calls failed while the log was filled, {load.answered} were answered")
