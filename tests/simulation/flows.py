@@ -103,9 +103,11 @@ _HURRIES: dict[str, Any] = {
     "settings": {"timeout_seconds": 7},
 }
 
+FRAIL = "frail"
+
 DOCUMENTS: dict[str, dict[str, Any]] = {
     "pure": _PURE,
-    "frail": _FRAIL,
+    FRAIL: _FRAIL,
     "row": _ROW,
     "side-by-side": _SIDE_BY_SIDE,
     "branches": _BRANCHES,

@@ -11,7 +11,7 @@ from libs.events.managed import Mode
 from tests.simulation import checks
 from tests.simulation.callers import Callers
 from tests.simulation.faults import TROUBLE_SECONDS, Trouble, weather
-from tests.simulation.flows import DOCUMENTS
+from tests.simulation.flows import DOCUMENTS, FRAIL
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.world import LIMITS, OPEN, SMALL, World, live
 
@@ -97,14 +97,14 @@ class Story(World):
         chance = self.chance
         await asyncio.sleep(seconds)
         for _ in range(calls):
-            flow, mode = chance.choice(["pure", "pure", "frail"]), chance.choice(("sync", "async"))
+            flow, mode = chance.choice(["pure", "pure", FRAIL]), chance.choice(("sync", "async"))
             group.create_task(self.callers.ask(OPEN, f"dep_{flow}", chance.choice([1, 1, 2]), mode, None, None))
 
     async def _call(self, seconds: float, number: int, group: asyncio.TaskGroup) -> None:
         chance = self.chance
         await asyncio.sleep(seconds)
         workspace = chance.choice([OPEN, OPEN, SMALL])
-        flow = chance.choice(sorted(DOCUMENTS))
+        flow = chance.choice(sorted(DOCUMENTS.keys() - {FRAIL}))
         mode: Mode = chance.choice(("sync", "async", "async"))
         key = f"key-{number}" if chance.random() < 0.7 else None
         n, session = chance.choice([1, 2]), chance.choice([None, None, "s1"])
