@@ -6,6 +6,7 @@ executor died, those that would keep the others waiting. So nothing is repeated 
 kills the process takes no other along twice.
 """
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic, time
@@ -78,17 +79,20 @@ class Together:
             RUN_WAIT_SECONDS.observe(max(0.0, time() - delivery.stored_ns / 1e9))
         through = await self._carry_through(parts)
         stored = await self._store(group, through, delivery.sequence) if through else {}
+        await self._tell(group, [(through[run_id], end) for run_id, end in stored.items() if run_id in through])
+        return [part.run for part in parts if part.run.run_id not in stored]
+
+    async def _tell(self, group: RunKey, ended: Sequence[tuple[_Through, RunEnd]]) -> None:
+        """Tell those who wait, and once that is on its way count and log."""
         waiting: dict[str, list[RunEnd]] = defaultdict(list)
-        for run_id, end in stored.items():
-            each = through.get(run_id)
-            if each is None:
-                continue
-            each.state.end = end
-            self._endings.count(each.state, each.append.trace)
+        for each, end in ended:
             if each.append.reply is not None:
                 waiting[each.append.reply].append(end)
         await self._endings.answer_together(group.run_id, waiting)
-        return [part.run for part in parts if part.run.run_id not in stored]
+        await asyncio.sleep(0)
+        for each, end in ended:
+            each.state.end = end
+            self._endings.count(each.state, each.append.trace)
 
     async def _carry_through(self, parts: Sequence[Part]) -> dict[str, _Through]:
         through: dict[str, _Through] = {}
