@@ -62,6 +62,8 @@ class Story(World):
         if calling.done():
             calling.result()
         await self._until(lambda: not checks.of_directories(self), _SETTLING_SECONDS)
+        # A gateway that stood still may have taken a run meanwhile, for a caller who has long gone.
+        await self._until(self.watch.all_ended, END_SECONDS + _WORK_SECONDS)
         return Verdict(
             seed=self.seed,
             faults=checks.faults(self),
