@@ -118,10 +118,13 @@ async def test_services_are_stopped_in_order_and_servers_after_all(tmp_path: Pat
 
 @pytest.mark.timeout(30)
 async def test_who_does_not_listen_is_killed_when_the_user_is_in_a_hurry(tmp_path: Path) -> None:
-    deaf = child("gateway", "trap '' TERM INT; while :; do sleep 0.01; done")
+    is_deaf = tmp_path / "deaf"
+    deaf = child("gateway", f"trap '' TERM INT; : > {is_deaf}; while :; do sleep 0.01; done")
     watched = Watched([deaf], tmp_path / "processes.json")
     asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, watched.supervisor.wake)
     watched.supervisor.start()
+    while not is_deaf.exists():  # noqa: ASYNC110  # a shell tells no other way
+        await asyncio.sleep(0.01)
     began = time.monotonic()
     stopping = asyncio.create_task(watched.supervisor.stop())
     asyncio.get_running_loop().call_later(0.1, watched.supervisor.hurry)  # an echo of the first signal: not meant

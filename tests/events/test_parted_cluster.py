@@ -1,6 +1,7 @@
 """A node of a cluster that is cut off: what it lacks, it does not deny."""
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -70,9 +71,18 @@ async def test_who_asks_a_node_that_is_cut_off_is_never_told_that_there_is_no_su
             await nodes.join(leader)
             await until(lambda: _finds(log, after))
             # A replica that has the beginning may lack the rest; the run is read as the leader has it.
-            sequence = (await other.read(after))[-1].sequence
+            sequence = await _last_sequence(other, after)
             await other.append(after, Kind.ENDED, completed(after, 2), after=sequence, patience_seconds=30)
             await until(lambda: _is_whole(log, after))
+
+
+async def _last_sequence(log: EventLog, run: RunKey) -> int:
+    """Read as soon as the nodes agree on who leads them, which takes them a while after one has come back."""
+    async with asyncio.timeout(30):
+        while True:
+            with suppress(Unavailable):
+                return (await log.read(run))[-1].sequence
+            await asyncio.sleep(0.1)
 
 
 async def _leader(nodes: Cluster) -> int:

@@ -108,6 +108,7 @@ class Driver:
         body: dict[str, Any] = {"batch": count, "expires": int(_PULL_SECONDS * 1e9), "idle_heartbeat": int(0.1e9)}
         if self._chance.random() < 0.3:
             body = {"batch": count, "no_wait": True}
+            await asyncio.sleep(0.1)  # the real one hears of what it stored a moment after it says so
         call = f"$JS.API.CONSUMER.MSG.NEXT.{self._name('many')}.worker"
         await self._broker.publish_with_reply(call, msgspec.json.encode(body), f"{inbox}.1")
         deliveries: list[Any] = []
