@@ -7,6 +7,7 @@ step any more, at whichever await it was; a frozen one goes on from there when i
 import asyncio
 import heapq
 import itertools
+import random
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar, copy_context
@@ -176,3 +177,23 @@ class VirtualLoop(asyncio.BaseEventLoop):
         task = context.get("task") or context.get("future")
         whose = getattr(task.get_coro(), "__qualname__", "") if isinstance(task, asyncio.Task) else type(task).__name__
         self.defects.append(f"{context['message']}: {type(error).__name__}: {error} ({whose})")
+
+
+class Labour:
+    """What `time.monotonic` shows to those who watch how long they have worked: now and then a piece takes long.
+
+    time-machine leaves that clock to the machine, and a seed whose story hung on it would not replay.
+    """
+
+    _LONG_SHARE = 0.05
+    _LONG_SECONDS = 0.05
+
+    def __init__(self, loop: VirtualLoop, chance: random.Random) -> None:
+        self._loop = loop
+        self._chance = chance
+        self._worked = 0.0
+
+    def now(self) -> float:
+        if self._chance.random() < self._LONG_SHARE:
+            self._worked += self._LONG_SECONDS
+        return self._loop.time() + self._worked

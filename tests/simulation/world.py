@@ -17,9 +17,10 @@ from libs.events.managed import Change, Deployment, FlowHead, FlowVersion, Limit
 from libs.events.subjects import MANAGEMENT
 from libs.events.topology import all_streams
 from libs.runtime import ids
+from services.executor import together
 from tests.simulation.flows import DOCUMENTS
 from tests.simulation.jetstream import Stream
-from tests.simulation.loop import EPOCH, VirtualLoop
+from tests.simulation.loop import EPOCH, Labour, VirtualLoop
 from tests.simulation.network import Network, Weather
 from tests.simulation.outside import Outside
 from tests.simulation.server import Server
@@ -49,6 +50,7 @@ class World:
         self.server = Server(loop, self.network, another())
         self.outside = Outside(loop, another())
         self.ids = another()
+        self.labour = Labour(loop, random.Random(self.ids.getrandbits(64)))
         self.services: dict[str, Service] = {}
         """Those that live now, by the place that they have."""
         self.everybody: list[Service] = []
@@ -141,7 +143,10 @@ def live(make: Callable[[VirtualLoop], Made], story: Callable[[Made], Coroutine[
         asyncio.set_event_loop(loop)
         world = make(loop)
         try:
-            with patch.object(ids, "_random_bytes", lambda: world.ids.randbytes(10)):
+            with (
+                patch.object(ids, "_random_bytes", lambda: world.ids.randbytes(10)),
+                patch.object(together, "monotonic", world.labour.now),
+            ):
                 answer = loop.run_until_complete(story(world))
                 gc.collect()  # what nobody asked for is told when it is garbage: here, in every life of a seed alike
                 lived = Lived(answer, loop.defects + logged, world.digest())
