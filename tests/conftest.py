@@ -5,6 +5,7 @@ or reconfigures a server takes `fresh_nats`.
 """
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 import pytest
@@ -18,6 +19,12 @@ from libs.events.topology import converge
 from libs.runtime.ids import new_id
 
 STREAMS = 4
+
+
+def pytest_collection_finish() -> None:
+    """Leave what thousands of tests are made of out of every later search for garbage: it would be most of it."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:

@@ -1,6 +1,7 @@
 """`python -m tests.simulation`: many seeds over all cores (`--seeds 10000`), or one of them again (`--seed 7`)."""
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ def main() -> int:
     asked.add_argument("--seeds", type=int, default=10_000, help="how many, from --first on")
     asked.add_argument("--first", type=int, default=0)
     options = asked.parse_args()
+    gc.freeze()  # each seed ends with a search for garbage: not among what was imported
     if options.seed is not None:
         return _one(options.seed)
     return _many(range(options.first, options.first + options.seeds))
