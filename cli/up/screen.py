@@ -1,7 +1,9 @@
 """The terminal of `headgate up`: its own lines, and those of the log files made readable."""
 
 import re
+from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import IO, Any
 
 import msgspec
@@ -14,6 +16,10 @@ _HIDDEN = frozenset({"timestamp", "level", "event", "service", "index", "instanc
 _SERVER_NOISE = "Maximum payloads over"
 """NATS says at each start that 32 MiB are much; they are meant, for files that travel in a run's events."""
 _SERVER_TROUBLE = re.compile(r"\[(WRN|ERR|FTL)\]|\b(WARNING|ERROR|FATAL|PANIC):")
+_NOTHING_TO_DO = re.compile(r'"level": ?"(info|debug)"')
+_READ_AT_ONCE = 20
+"""So many lines that ask for nothing are shown of what a log has got in one look; there are ten looks a second.
+Nobody reads more, and at thousands of runs a second showing them all took half a core from those who carry the runs."""
 
 
 class _Console(Console):
@@ -39,6 +45,18 @@ class Screen:
             self._console.print(line, style=style or None)
         except OSError:  # a terminal that was closed
             self._console.quiet = True
+
+    def show_new(self, source: str, lines: Iterable[str], log: Path) -> None:
+        """Print what a log has got: all that asks for attention, and of the rest as much as can be read."""
+        shown = passed_over = 0
+        for line in lines:
+            if shown < _READ_AT_ONCE or not _NOTHING_TO_DO.search(line):
+                self.show(source, line)
+                shown += 1
+            else:
+                passed_over += 1
+        if passed_over:
+            self.say(f"{source:<12} and {passed_over} lines more in {log}", style="dim")
 
     def show(self, source: str, line: str) -> None:
         """Print a line of a log; of the two servers, only their warnings and errors."""

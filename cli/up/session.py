@@ -90,8 +90,7 @@ async def _free_ports(plan: Plan) -> None:
 
 def _show_new(tails: Mapping[str, LogTail], screen: Screen) -> None:
     for source, tail in tails.items():
-        for line in tail.lines():
-            screen.show(source, line)
+        screen.show_new(source, tail.lines(), tail.path)
 
 
 async def _show_logs(tails: Mapping[str, LogTail], screen: Screen) -> None:

@@ -17,14 +17,14 @@ class LogTail:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._position = path.stat().st_size if path.exists() else 0
         self._rest = b""
 
     def lines(self) -> Iterator[str]:
         """What has come since the last call, at most 256 KiB of it."""
         try:
-            with self._path.open("rb") as file:
+            with self.path.open("rb") as file:
                 file.seek(self._position)
                 fresh = file.read(_READ_BYTES)
         except FileNotFoundError:
@@ -39,7 +39,7 @@ class LogTail:
             yield line.decode("utf-8", "replace")
 
     def _cut(self) -> None:
-        shutil.copyfile(self._path, self._path.with_name(f"{self._path.name}.1"))
-        with self._path.open("r+b") as file:
+        shutil.copyfile(self.path, self.path.with_name(f"{self.path.name}.1"))
+        with self.path.open("r+b") as file:
             file.truncate(0)
         self._position = 0

@@ -27,6 +27,18 @@ def test_a_long_line_is_not_wrapped_and_markup_means_nothing() -> None:
     assert shown("auth-0", "[red]" + "x" * 300) == "auth-0       [red]" + "x" * 300 + "\n"
 
 
+def test_of_a_flood_some_lines_are_shown_and_every_one_that_asks_for_attention() -> None:
+    quiet = '{"level":"info","event":"run ended","text":"\\"level\\":\\"warning\\""}'
+    loud = '{"level":"warning","event":"not well","text":"\\"level\\":\\"info\\""}'
+    pipe = io.StringIO()
+    Screen(pipe).show_new(
+        "executor-0", [*[quiet] * 3000, loud, "Traceback", *[quiet] * 5], Path("/data/executor-0.log")
+    )
+    told = pipe.getvalue().splitlines()
+    assert [("run ended" in line, "not well" in line) for line in told[:21]] == [(True, False)] * 20 + [(False, True)]
+    assert told[21:] == ["executor-0   Traceback", "executor-0   and 2985 lines more in /data/executor-0.log"]
+
+
 def test_of_servers_only_trouble_is_shown() -> None:
     assert shown("postgres-0", "2026-01-01 LOG:  checkpoint starting") == ""
     assert "disk full" in shown("postgres-0", "2026-01-01 FATAL:  disk full")
