@@ -81,16 +81,16 @@ def _streams(found: Report) -> Table:
 
 def _million(found: Million) -> Table:
     title = f"With {found.runs:,} runs in the log and the table, fsync {found.fsync}"
-    table = _table(title, "", "before", "after", "ratio")
-    for before, after in zip(found.before, found.after, strict=True):
+    table = _table(title, "", "without", "with", "ratio")
+    for empty, full in zip(found.empty, found.full, strict=True):
         table.add_row(
-            f"runs/s, {before.connections} connections",
-            f"{before.runs_per_second:,.0f}",
-            f"{after.runs_per_second:,.0f}",
-            f"[bold]{after.runs_per_second / before.runs_per_second:.2f}[/]",
+            f"runs/s, {empty.connections} connections",
+            f"{empty.runs_per_second:,.0f}",
+            f"{full.runs_per_second:,.0f}",
+            f"[bold]{full.runs_per_second / empty.runs_per_second:.2f}[/]",
         )
-    for name in found.memory_before_bytes:
-        sizes = (found.memory_before_bytes[name], found.memory_after_bytes.get(name, 0))
+    for name in found.memory_empty_bytes:
+        sizes = (found.memory_empty_bytes[name], found.memory_full_bytes.get(name, 0))
         table.add_row(f"MiB, {name}", *(f"{size / 2**20:.0f}" for size in sizes), "")
     table.add_row("a page of 20 runs, ms", "", f"{found.page_milliseconds:.1f}", "")
     table.add_row("GB in the log; in PostgreSQL", f"{found.log_bytes / 1e9:.2f}", f"{found.table_bytes / 1e9:.2f}", "")

@@ -6,12 +6,13 @@ Filled with as many that were asked for by themselves, with two subjects each, i
 
 import time
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
 from bench.load import LoadError
 from bench.measure import Tell, generate, measure_once, order_of
-from bench.report import Million, Plan, Row, row_of
+from bench.report import Cell, Million, Plan, Row, row_of
 from bench.targets import Target, product_target, stored
 from bench.usage import memory_bytes, settle
 from cli.servers.nats import Fsync
@@ -22,6 +23,7 @@ _STRETCH_SECONDS = 10.0
 _CONNECTIONS = (1, 64)
 _PAGES = 50
 _CATCH_UP_SECONDS = 1800.0
+_START_SECONDS = 5.0
 
 
 def steps_of(plan: Plan) -> int:
@@ -30,41 +32,40 @@ def steps_of(plan: Plan) -> int:
 
 
 def measure_million(plan: Plan, fsync: Fsync, data: Path, tell: Tell, runs: int = RUNS) -> Million:
-    """Measure, fill, measure again."""
-    with product_target(data / "million", fsync) as product:
-        settle(product.processes, 5.0)
-        before, memory_before = _rows(plan, fsync, product, tell, "before"), memory_bytes(product.processes)
+    """Fill one product, start another, and measure both in turn, so that the machine's moods meet both."""
+    with ExitStack() as stack:
+        full = stack.enter_context(product_target(data / "million", fsync))
         tell(f"fsync {fsync}: {runs:,} runs are written")
         began = time.monotonic()
-        _fill(product, plan, runs)
-        settle(product.processes, _CATCH_UP_SECONDS)
+        _fill(full, plan, runs)
+        settle(full.processes, _CATCH_UP_SECONDS)
         filled = time.monotonic() - began
         tell(f"fsync {fsync}: pages of the runs table")
-        pages = sorted(_page(product) for _ in range(_PAGES))
-        after = _rows(plan, fsync, product, tell, "after")
+        pages = sorted(_page(full) for _ in range(_PAGES))
+        empty = stack.enter_context(product_target(data / "empty", fsync))
+        settle(empty.processes, _START_SECONDS)
+        rows = [_rows(plan, fsync, connections, (empty, full), tell) for connections in _CONNECTIONS]
         return Million(
             fsync=fsync,
             runs=runs,
             fill_seconds=filled,
-            before=before,
-            after=after,
+            empty=[row for row, _ in rows],
+            full=[row for _, row in rows],
             page_milliseconds=median(pages) * 1000,
-            memory_before_bytes=memory_before,
-            memory_after_bytes=memory_bytes(product.processes),
-            log_bytes=stored(product).bytes,
+            memory_empty_bytes=memory_bytes(empty.processes),
+            memory_full_bytes=memory_bytes(full.processes),
+            log_bytes=stored(full).bytes,
             table_bytes=_size(data / "million" / "postgres"),
         )
 
 
-def _rows(plan: Plan, fsync: Fsync, product: Target, tell: Tell, when: str) -> list[Row]:
-    found = []
-    for connections in _CONNECTIONS:
-        cells = []
-        for number in range(1, plan.rounds + 1):
-            tell(f"fsync {fsync}: {when} the million, {connections} connections, round {number}")
-            cells.append(measure_once(plan, fsync, connections, number, product))
-        found.append(row_of(cells))
-    return found
+def _rows(plan: Plan, fsync: Fsync, connections: int, targets: tuple[Target, Target], tell: Tell) -> tuple[Row, Row]:
+    empty, full = list[Cell](), list[Cell]()
+    for number in range(1, plan.rounds + 1):
+        for cells, target, which in ((empty, targets[0], "without"), (full, targets[1], "with")):
+            tell(f"fsync {fsync}: {which} the million, {connections} connections, round {number}")
+            cells.append(measure_once(plan, fsync, connections, number, target))
+    return row_of(empty), row_of(full)
 
 
 def _page(product: Target) -> float:

@@ -113,17 +113,17 @@ class Streams(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Million(msgspec.Struct, frozen=True, kw_only=True):
-    """The product before and after it was given many runs: in the log, and in the runs table."""
+    """A product that was given many runs, in the log and in the runs table, beside one that has none."""
 
     fsync: Fsync
     runs: int
     fill_seconds: float
-    before: list[Row]
-    after: list[Row]
+    empty: list[Row]
+    full: list[Row]
     page_milliseconds: float
     """Median of a page of 20 runs of the runs table."""
-    memory_before_bytes: dict[str, int]
-    memory_after_bytes: dict[str, int]
+    memory_empty_bytes: dict[str, int]
+    memory_full_bytes: dict[str, int]
     log_bytes: int
     table_bytes: int
 

@@ -105,7 +105,7 @@ def extras(cells: list[Cell], submissions: list[Cell]) -> Extras:
     rows = report(
         MACHINE, Plan(seconds=1, warmup_seconds=0, rounds=1, connections=[16], fsync=["always"]), cells, []
     ).rows
-    after = [type(rows[1])(**{**{f: getattr(rows[1], f) for f in rows[1].__struct_fields__}, "runs_per_second": 855.0})]
+    full = [type(rows[1])(**{**{f: getattr(rows[1], f) for f in rows[1].__struct_fields__}, "runs_per_second": 855.0})]
     shape = Shape(
         name="x",
         words="200 nodes in a row",
@@ -123,11 +123,11 @@ def extras(cells: list[Cell], submissions: list[Cell]) -> Extras:
         fsync="always",
         runs=1_000_000,
         fill_seconds=1,
-        before=[rows[1]],
-        after=after,
+        empty=[rows[1]],
+        full=full,
         page_milliseconds=4,
-        memory_before_bytes={"nats": 1},
-        memory_after_bytes={"nats": 2},
+        memory_empty_bytes={"nats": 1},
+        memory_full_bytes={"nats": 2},
         log_bytes=1,
         table_bytes=1,
     )
