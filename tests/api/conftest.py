@@ -14,7 +14,7 @@ from tests.api.contract import Contract
 from tests.stack import Stack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Two gateways. A model provider is configured that nothing listens for."""
     with socket.socket() as unused:
@@ -25,7 +25,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             yield stack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def contract(stack: Stack) -> Contract:
     """The stack's own document."""
     with urllib.request.urlopen(f"{stack.url}/openapi.json", timeout=10) as answer:

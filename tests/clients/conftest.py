@@ -15,7 +15,7 @@ from tests.clients.wire import Wire, serving
 from tests.stack import Stack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def node() -> Iterator[Node]:
     """The JavaScript client."""
     running = Node()

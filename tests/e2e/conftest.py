@@ -12,13 +12,13 @@ from tests.stack import Stack
 LEASE_SECONDS = 3
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def model_port() -> int:
     """Where executors of the shared stack look for the provider `openai`; a test that wants one serves it there."""
     return random_port()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory, model_port: int) -> Iterator[Stack]:
     """Two gateways, two executors, a notifier; no test may stop any of it."""
     env = {"OPENAI_BASE_URL": f"http://127.0.0.1:{model_port}/v1", "OPENAI_API_KEY": "sk-of-the-model-server"}
@@ -27,7 +27,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, model_port: int) -> Iterator
         assert _lines(running, '"level":"error"', "Traceback") == []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Two gateways and three executors; a test that hurts any of it leaves it whole again."""
     env = {"HEADGATE_LEASE_SECONDS": str(LEASE_SECONDS)}

@@ -11,7 +11,7 @@ from tests.stack import Stack
 __all__ = ["contract", "root", "stranger"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with Stack(tmp_path_factory.mktemp("isolation"), gateways=2, env={"HEADGATE_FSYNC": "interval"}) as stack:
         yield stack

@@ -22,13 +22,13 @@ _ENV = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def mail_port() -> int:
     """Where the stacks have their mail server; a test that wants one serves it there."""
     return random_port()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory, mail_port: int) -> Iterator[Stack]:
     """Two gateways, two notifiers."""
     env = {
@@ -44,7 +44,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, mail_port: int) -> Iterator[
         assert [line for line in logs.splitlines() if '"level":"error"' in line] == []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def fragile(tmp_path_factory: pytest.TempPathFactory, mail_port: int) -> Iterator[Stack]:
     """The same, to be hurt; whoever hurts it leaves it whole."""
     env = {**_ENV, "HEADGATE_SMTP_URL": f"smtp://127.0.0.1:{mail_port}"}

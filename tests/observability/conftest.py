@@ -12,20 +12,20 @@ PLANTED = "sk-planted0planted0planted0planted0planted0"
 """A key of a model's provider: it may go to that provider alone."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def model_port() -> int:
     """Where the stack's executor looks for the provider `openai`."""
     return random_port()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def collector() -> Iterator[Collector]:
     """Where the stack's processes send their spans."""
     with collecting() as found:
         yield found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory, model_port: int, collector: Collector) -> Iterator[Stack]:
     """One process of each service; a test that hurts it leaves it whole again."""
     env = {

@@ -17,13 +17,13 @@ from tests.stack import Stack
 MAX_FILE_BYTES = 2 * 1024 * 1024
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def model_port() -> int:
     """Where executors look for the provider `openai`; a test that wants one serves it there."""
     return random_port()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory, model_port: int) -> Iterator[Stack]:
     """Two gateways and two executors; a test that hurts one leaves it whole again."""
     env = {
