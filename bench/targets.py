@@ -91,7 +91,7 @@ def product_target(data: Path, fsync: Fsync, env: Mapping[str, str] | None = Non
             headers=stack.headers,
             body=json.dumps({"input": _INPUT}),
             expect='"status":"completed"',
-            processes={name: each["pid"] for name, each in processes.items()},
+            processes={name: each["pid"] for name, each in processes.items()} | {"supervisor": stack.pid},
             monitor_url=processes["nats"]["url"],
         )
         body = json.dumps({"input": _INPUT, "mode": "async"})

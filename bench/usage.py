@@ -1,11 +1,13 @@
-"""What processes have used, as the kernel tells it in /proc: CPU time and memory, children included.
+"""What processes have used, as the kernel tells it in /proc: CPU time and memory.
+
+The children of a process count as it, but for those that are named themselves.
 
 Without /proc (not Linux) nothing is known, and every answer is empty.
 """
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -22,15 +24,14 @@ class _Stat(msgspec.Struct, frozen=True):
 
 
 def cpu_seconds(processes: Mapping[str, int]) -> dict[str, float]:
-    """CPU time used so far by each process (name to pid) and all below it, in seconds, to a hundredth."""
+    """CPU time used so far by each process (name to pid), in seconds, to a hundredth."""
     stats = _stats()
-    return {name: sum(stats[each].cpu_seconds for each in _family(pid, stats)) for name, pid in processes.items()}
+    return {name: sum(stats[each].cpu_seconds for each in family) for name, family in _families(processes, stats)}
 
 
 def memory_bytes(processes: Mapping[str, int]) -> dict[str, int]:
-    """Resident memory of each process and all below it; a page that several share counts once, in parts (PSS)."""
-    stats = _stats()
-    return {name: sum(map(_resident, _family(pid, stats))) for name, pid in processes.items()}
+    """Resident memory of each process; a page that several share counts once, in parts (PSS)."""
+    return {name: sum(map(_resident, family)) for name, family in _families(processes, _stats())}
 
 
 def settle(processes: Mapping[str, int], patience_seconds: float) -> None:
@@ -63,12 +64,14 @@ def _stats() -> dict[int, _Stat]:
     return found
 
 
-def _family(pid: int, stats: Mapping[int, _Stat]) -> list[int]:
-    """The process and its descendants, of those that live."""
-    found = [pid] if pid in stats else []
-    for each in found:
-        found += [child for child, stat in stats.items() if stat.parent == each]
-    return found
+def _families(processes: Mapping[str, int], stats: Mapping[int, _Stat]) -> Iterator[tuple[str, list[int]]]:
+    """Each process with its descendants, of those that live."""
+    named = set(processes.values())
+    for name, pid in processes.items():
+        found = [pid] if pid in stats else []
+        for each in found:
+            found += [child for child, stat in stats.items() if stat.parent == each and child not in named]
+        yield name, found
 
 
 def _resident(pid: int) -> int:

@@ -52,7 +52,7 @@ def test_it_measures_floor_and_product_and_keeps_the_results(tmp_path: Path) -> 
     assert all(ratio.runs_per_second > 0 for ratio in found.ratios)
     assert {each.target: sorted(each.idle_bytes) for each in found.memory} == {
         "floor": ["http", "nats", "worker"],
-        "product": ["auth", "executor", "gateway", "nats", "notifier", "postgres"],
+        "product": ["auth", "executor", "gateway", "nats", "notifier", "postgres", "supervisor"],
     }
 
     (written,) = tmp_path.glob("*.json")

@@ -45,6 +45,20 @@ def test_what_a_child_uses_is_its_parents(started: dict[str, int]) -> None:
 
 
 @pytest.mark.parametrize("started", [BUSY_CHILD], indirect=True)
+def test_what_a_child_with_a_name_of_its_own_uses_is_its_own(started: dict[str, int]) -> None:
+    children = Path(f"/proc/{started['it']}/task/{started['it']}/children")
+    deadline = time.monotonic() + 10
+    while not (found := children.read_text().split()) or memory_bytes({"child": int(found[0])})["child"] < 64 << 20:
+        assert time.monotonic() < deadline
+    both = started | {"child": int(found[0])}
+    before = cpu_seconds(both)
+    while (after := cpu_seconds(both))["child"] < before["child"] + 0.1:
+        assert time.monotonic() < deadline
+    assert after["it"] == pytest.approx(before["it"], abs=0.05)
+    assert memory_bytes(both)["it"] < 64 << 20 < memory_bytes(both)["child"]
+
+
+@pytest.mark.parametrize("started", [BUSY_CHILD], indirect=True)
 def test_settling_gives_up_on_what_does_not(started: dict[str, int]) -> None:
     began = time.monotonic()
     settle(started, patience_seconds=0.6)
