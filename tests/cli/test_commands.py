@@ -46,13 +46,11 @@ def answer(stack: Stack, *words: str) -> Any:
 
 
 def test_help_is_there_within_half_a_second() -> None:
-    def seconds() -> float:
-        began = time.monotonic()
-        subprocess.run([sys.executable, "-m", "cli", "--help"], capture_output=True, check=True)
-        return time.monotonic() - began
-
-    seconds()  # writes what is compiled
-    assert min(seconds() for _ in range(5)) < 0.5  # others use the same cores
+    words = [sys.executable, "-m", "cli", "--help"]
+    subprocess.run(words, capture_output=True, check=True)
+    began = time.monotonic()
+    subprocess.run(words, capture_output=True, check=True)
+    assert time.monotonic() - began < 0.5
 
 
 def test_a_deployment_is_shown_with_its_key_and_a_line_to_try(stack: Stack, tmp_path: Path) -> None:

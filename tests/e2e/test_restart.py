@@ -26,8 +26,8 @@ async def test_every_accepted_run_ends_exactly_once(fragile: Stack, web: Target)
             key: answer.run_id for key, answer in zip(keys, await asyncio.gather(*asking), strict=True) if answer
         }
     assert held
-    # Here and not in a thread: its end would be the end of what it started.
-    assert fragile.restarts_within(10, after=fragile.crash)
+    fragile.start()  # here and not in a thread: its end would be the end of what it started
+    assert fragile.ready_after_seconds < 10
     web.release("/b")
     async with calling(fragile) as caller:
         answers = await asyncio.gather(*[_ask(caller, deployment, key, n) for n, key in enumerate(keys)])

@@ -117,15 +117,6 @@ class Stack:
             raise StackFailedError(f"a service keeps ending\n{self._told()}")
         self.ready_after_seconds = time.monotonic() - began
 
-    def restarts_within(self, seconds: float, *, after: Callable[[], object]) -> bool:
-        """Whether it is ready in time after it was ended, in one of three tries: others use the same cores."""
-        for _ in range(3):
-            after()
-            self.start()
-            if self.ready_after_seconds < seconds:
-                return True
-        return False
-
     def stop(self, number: signal.Signals = signal.SIGINT, timeout_seconds: float = 25.0) -> int:
         """Send a signal, wait for the end; the exit code. A stack that has stopped stays as it is."""
         assert self._process is not None
@@ -141,13 +132,11 @@ class Stack:
         return code
 
     def crash(self) -> None:
-        """`kill -9` of everything at once. A stack that has ended stays as it is."""
-        assert self._process is not None
-        if self._process.poll() is not None:
-            return
+        """`kill -9` of everything at once."""
         pids = [each["pid"] for each in self.processes()]
         for pid in [self.pid, *pids]:
             os.kill(pid, signal.SIGKILL)
+        assert self._process is not None
         self._process.wait()
         self._until(lambda: not any(_lives(pid) for pid in pids), "gone", 10)
 
