@@ -21,6 +21,7 @@ from libs.events.reads import (
     Stored,
     ask_leader,
     confirmed_none,
+    counts,
     last_message,
     newest_message,
     read_part,
@@ -210,19 +211,27 @@ class EventLog:
         return found or part_of(run, await confirmed_none(self.broker, self.stream(run), subject))
 
     async def end(self, run: RunKey) -> Stored | None:
-        """The message with the run's end; None while it goes on (or, in a cluster that is parted, did just now)."""
+        """The message with the run's end; None while it goes on."""
+        found = await self._end_as_any_has_it(run)
+        if found is not None:
+            return found
+        stream, subject = self.stream(run), self.subject(run, Kind.ENDED)
+        return await confirmed_none(self.broker, stream, subject) or await self._end_in_group(run)
+
+    async def _end_as_any_has_it(self, run: RunKey) -> Stored | None:
         group = group_of(run.run_id)
-        together = None if group is None else self.subject(RunKey(run.workspace, group), Kind.ENDED)
-        if together is not None and (found := await self._groups.part(together, run)) is not None:
-            return found
-        found = await self._direct(run, Kind.ENDED)
-        if found is not None or not self.broker.replicated:
-            return found
-        stream, subjects = self.stream(run), [self.subject(run, Kind.ENDED), together]
-        for subject in filter(None, subjects):
-            if (found := part_of(run, await last_message(self.broker, stream, subject))) is not None:
+        if group is not None:
+            together = self.subject(RunKey(run.workspace, group), Kind.ENDED)
+            if (found := await self._groups.part(together, run)) is not None:
                 return found
-        return None
+        return await self._direct(run, Kind.ENDED)
+
+    async def _end_in_group(self, run: RunKey) -> Stored | None:
+        """The end of a run that is still in its group, where only the leader has it yet."""
+        if group_of(run.run_id) is None:
+            return None
+        ended = self.subject(entry_of(run), Kind.ENDED)
+        return part_of(run, await confirmed_none(self.broker, self.stream(run), ended))
 
     async def last(self, run: RunKey) -> Stored | None:
         """The last message of a run's own, or of a group's, from the stream's leader: what an append must follow."""
@@ -234,7 +243,7 @@ class EventLog:
         Exact reads of its first and its last message, then of one between them, and a scan from the first on where
         it has more than those: a scan looks at what the stream holds of others, and costs the more of them there are.
         """
-        first, end = await asyncio.gather(self.first(run), self.end(run))
+        first, end = await asyncio.gather(self.first(run), self._end_as_any_has_it(run))
         if first is None:
             return []
         if end is not None and follows_directly(first, end):
@@ -246,13 +255,23 @@ class EventLog:
         return await self._up_to_date(run, messages) if self.broker.replicated else messages
 
     async def _up_to_date(self, run: RunKey, messages: list[Stored]) -> list[Stored]:
-        """The messages with those that only the leader has yet."""
+        """The messages with those that only the leader has yet: as many as it counts.
+
+        Of a run that waited for a slot the request is read, which says again what was held.
+        """
         stream, subject = self.stream(run), self.subject(run, ANY)
-        last = await last_message(self.broker, stream, subject)
-        while last is not None and messages[-1].sequence < last.sequence:
+        there = await counts(self.broker, stream, subject)
+        if messages[0].subject == self.subject(run, Kind.REQUESTED):
+            there.pop(self.subject(run, Kind.HELD), None)
+        own = len(messages) - (group_of(run.run_id) is not None)
+        for _ in range(own, sum(there.values())):
             wanted = {"seq": messages[-1].sequence + 1, "next_by_subj": subject}
             found = await ask_leader(self.broker, stream, wanted)
-            messages.append(found or last)
+            if found is None:
+                raise Unavailable("the event log's leader has less than it said")
+            messages.append(found)
+        if len(messages) == 1 and (end := await self._end_in_group(run)) is not None:
+            messages.append(end)
         return messages
 
     async def scan(self, run: RunKey, sequence: int) -> list[Stored]:

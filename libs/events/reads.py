@@ -2,8 +2,9 @@
 
 A direct get is answered by any replica, and one of them may be behind: what it has is true, for messages never change,
 and what it lacks may be there. So in a cluster "there is none" is said only by the stream's leader, and only by one
-that the others follow: a leader that was cut off goes on answering for some seconds, while another one is already
-chosen.
+that the others follow: a leader that was cut off goes on answering for some seconds, also after it came back, while
+another one is already chosen. Whether it is followed and what it has must be in one answer, for the next one may be
+the other leader's.
 """
 
 from collections.abc import Sequence
@@ -43,16 +44,24 @@ class _RawMessage(msgspec.Struct, frozen=True):
 
 
 class _Peer(msgspec.Struct, frozen=True):
+    name: str = ""
     active: int = 0
     """Nanoseconds since it was heard of."""
 
 
 class _Peers(msgspec.Struct, frozen=True):
+    leader: str = ""
     replicas: list[_Peer] = []
+
+
+class _Contents(msgspec.Struct, frozen=True):
+    subjects: dict[str, int] | None = None
 
 
 class _StreamInfo(msgspec.Struct, frozen=True):
     cluster: _Peers = _Peers()
+    state: _Contents = _Contents()
+    error: Refusal | None = None
 
 
 class _GetAnswer(msgspec.Struct, frozen=True):
@@ -69,24 +78,48 @@ async def only_message(broker: Broker, stream: str, subject: str) -> Stored | No
 async def confirmed_none(broker: Broker, stream: str, *subjects: str) -> Stored | None:
     """None when the stream's leader has nothing on any of the subjects either; else what a replica did not have yet.
 
-    Unavailable from a leader that has not heard of most others for a while: there may be another one by now. Each waits
-    at least four seconds before it would follow or become another leader. Without replicas nothing is asked.
+    Errors as `counts`. Without replicas nothing is asked.
     """
     if not broker.replicated:
         return None
     for subject in subjects:
-        if (found := await last_message(broker, stream, subject)) is not None:
-            return found
-    answer = await broker.request(f"$JS.API.STREAM.INFO.{stream}")
-    others = msgspec.json.decode(answer.data, type=_StreamInfo).cluster.replicas
-    following = sum(1 for other in others if other.active < _LEADS_NS)
-    if 2 * (following + 1) <= len(others) + 1:
-        raise Unavailable("the event log's leader is cut off")
+        if not await counts(broker, stream, subject):
+            continue
+        if (found := await last_message(broker, stream, subject)) is None:
+            raise Unavailable("the event log's leader has less than it said")
+        return found
     return None
 
 
+async def counts(broker: Broker, stream: str, subject: str) -> dict[str, int]:
+    """How many messages the stream has on a subject, or on each that fits its wildcards, as its leader says.
+
+    Unavailable from a leader that has not heard of most others for a while: there may be another one by now. Each waits
+    at least four seconds before it would follow or become another leader.
+    """
+    wanted = msgspec.json.encode({"subjects_filter": subject})
+    answer = await broker.request(f"$JS.API.STREAM.INFO.{stream}", wanted)
+    info = msgspec.json.decode(answer.data, type=_StreamInfo)
+    if info.error is not None:
+        raise Unavailable(f"the event log could not be read: {info.error.description}")
+    if not _is_followed(info.cluster):
+        raise Unavailable("the event log's leader is cut off, or was just now")
+    return info.state.subjects or {}
+
+
+def _is_followed(cluster: _Peers) -> bool:
+    """Whether who answers leads, with a majority.
+
+    One that was cut off answers for a second after it came back and follows: then the leader is among the others.
+    """
+    others = cluster.replicas
+    following = sum(1 for other in others if other.active < _LEADS_NS)
+    leads = not others or (cluster.leader and all(other.name != cluster.leader for other in others))
+    return bool(leads) and 2 * (following + 1) > len(others) + 1
+
+
 async def last_message(broker: Broker, stream: str, subject: str) -> Stored | None:
-    """The last message on a subject (wildcards allowed), read from the leader and so never stale."""
+    """The last message on a subject (wildcards allowed), as its leader has it: what an append must follow."""
     return await ask_leader(broker, stream, {"last_by_subj": subject})
 
 

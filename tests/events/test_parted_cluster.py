@@ -2,21 +2,25 @@
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from chaos.cluster import SIZE, Cluster, cluster
 from libs.events.broker import Broker, Unavailable, connect
-from libs.events.log import EventLog
-from libs.events.reads import only_message
+from libs.events.groups import entry_of
+from libs.events.log import EventLog, events_of
+from libs.events.reads import Stored, only_message
 from libs.events.subjects import Kind, RunKey
 from libs.events.topology import converge
 from libs.runtime.ids import new_id
-from tests.events.runs import completed, requested
+from tests.events.grouped import ask_together, end_together, members
+from tests.events.runs import completed, extend_run, requested, said
 from tests.events.waiting import until
 
 STREAMS = 1
+_COMES_BACK_SECONDS = 4.0
 
 
 def _lost() -> None:
@@ -58,7 +62,7 @@ async def test_who_asks_a_node_that_is_cut_off_is_never_told_that_there_is_no_su
         async with connect(ours.url, "cut-off", _lost) as here, connect(others.url, "other", _lost) as there:
             log, other = await _log(here), await _log(there)
             before = await _appended(other)
-            await until(lambda: _finds(log, before))
+            await until(partial(_finds, log, before))
             unknown = RunKey("ws_parted", new_id("run"))
             assert await log.first(unknown) is None
             await nodes.cut_off(leader)
@@ -69,19 +73,68 @@ async def test_who_asks_a_node_that_is_cut_off_is_never_told_that_there_is_no_su
                 await only_message(here, log.stream(after), log.subject(after, Kind.REQUESTED))
             assert await log.first(before) is not None
             await nodes.join(leader)
-            await until(lambda: _finds(log, after))
+            await until(partial(_finds, log, after))
             # A replica that has the beginning may lack the rest; the run is read as the leader has it.
-            sequence = await _last_sequence(other, after)
-            await other.append(after, Kind.ENDED, completed(after, 2), after=sequence, patience_seconds=30)
-            await until(lambda: _is_whole(log, after))
+            (first,) = await _whole(other, after)
+            await other.append(after, Kind.ENDED, completed(after, 2), after=first.sequence, patience_seconds=30)
+            await until(partial(_is_whole, log, after))
 
 
-async def _last_sequence(log: EventLog, run: RunKey) -> int:
-    """Read as soon as the nodes agree on who leads them, which takes them a while after one has come back."""
+async def test_while_a_node_comes_back_a_run_is_read_whole_or_not_at_all(tmp_path: Path) -> None:
+    """A node that led goes on answering for a second after it came back, with what it has, though others lead."""
+    async with cluster(tmp_path) as nodes:
+        leader = await _leader(nodes)
+        ours, others = nodes.nodes[leader], nodes.nodes[(leader + 1) % SIZE]
+        async with connect(ours.url, "cut-off", _lost) as here, connect(others.url, "other", _lost) as there:
+            log, other = await _log(here), await _log(there)
+            await until(partial(_finds, log, await _appended(other)))
+            await nodes.cut_off(leader)
+            written = await _written(other, await _appended(other))
+            with pytest.raises(Unavailable):
+                await log.end(next(iter(written)))
+            await nodes.join(leader)
+            readers = [_reads_whole(each, run, size) for each in (log, other) for run, size in written.items()]
+            assert all(await asyncio.gather(*readers))
+
+
+async def _written(log: EventLog, run: RunKey) -> dict[RunKey, int]:
+    """Runs that have ended, with how many events each has.
+
+    One by itself, one that waited for a slot, two of a group, and one that left it.
+    """
+    await extend_run(log, run, (await _whole(log, run))[-1].sequence, 2)
+    waited, (apart, *together) = RunKey("ws_parted", new_id("run")), members("ws_parted", 3)
+    held = await log.append(waited, Kind.HELD, requested(waited), after=0)
+    await extend_run(log, waited, await log.append(waited, Kind.REQUESTED, requested(waited), after=held), 1)
+    asked = await ask_together(log, [apart, *together])
+    left = await log.append(apart, Kind.PROGRESS, said(apart, 2), after=asked)
+    await log.append(apart, Kind.ENDED, completed(apart, 3), after=left)
+    last = await log.last(entry_of(apart))
+    assert last is not None
+    await end_together(log, together, last.sequence)
+    return {run: 4, waited: 3, apart: 3, **dict.fromkeys(together, 2)}
+
+
+async def _reads_whole(log: EventLog, run: RunKey, size: int) -> int:
+    """Read again and again while a node comes back; answers how often that could be done."""
+    loop = asyncio.get_running_loop()
+    over = loop.time() + _COMES_BACK_SECONDS
+    read = 0
+    while loop.time() < over:
+        with suppress(Unavailable):
+            assert {event.seq for event in events_of(await log.read(run))} == set(range(1, size + 1))
+            assert await log.end(run) is not None
+            read += 1
+        await asyncio.sleep(0.02)
+    return read
+
+
+async def _whole(log: EventLog, run: RunKey) -> list[Stored]:
+    """Read as soon as the nodes agree on who leads them, which takes them a while."""
     async with asyncio.timeout(30):
         while True:
             with suppress(Unavailable):
-                return (await log.read(run))[-1].sequence
+                return await log.read(run)
             await asyncio.sleep(0.1)
 
 
