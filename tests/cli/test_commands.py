@@ -1,9 +1,9 @@
 """The commands against a real stack, as a shell sees them: what they print, and how they exit."""
 
 import json
+import resource
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,12 +45,19 @@ def answer(stack: Stack, *words: str) -> Any:
     return json.loads(done.stdout)
 
 
-def test_help_is_there_within_half_a_second() -> None:
+def test_help_takes_less_than_half_a_second() -> None:
+    """Of the processor: how long it takes by the clock is also for others on the machine to say."""
     words = [sys.executable, "-m", "cli", "--help"]
     subprocess.run(words, capture_output=True, check=True)
-    began = time.monotonic()
+    before = _processor_seconds()
     subprocess.run(words, capture_output=True, check=True)
-    assert time.monotonic() - began < 0.5
+    assert _processor_seconds() - before < 0.4
+
+
+def _processor_seconds() -> float:
+    """What processes of ours that have ended took."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def test_a_deployment_is_shown_with_its_key_and_a_line_to_try(stack: Stack, tmp_path: Path) -> None:
