@@ -220,7 +220,7 @@ class Runs:
             run, Kind.ENDED, carried.payload, after=sequence, patience_seconds=_PATIENCE_SECONDS
         )
         state.end = carried.end
-        self._endings.count(state, trace)
+        self._endings.count([(state, trace)])
         return True
 
     async def _at_length(self, run: RunKey, execution: Execution, journal: Journal, trace: str | None) -> bool:
@@ -232,7 +232,7 @@ class Runs:
             return False
         finally:
             await journal.close()
-        self._endings.count(journal.state, trace)
+        self._endings.count([(journal.state, trace)])
         return True
 
     async def _work(self, run: RunKey, carrying: Coroutine[None, None, bool]) -> bool:

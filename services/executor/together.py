@@ -6,7 +6,6 @@ executor died, those that would keep the others waiting. So nothing is repeated 
 kills the process takes no other along twice.
 """
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic, time
@@ -83,16 +82,14 @@ class Together:
         return [part.run for part in parts if part.run.run_id not in stored]
 
     async def _tell(self, group: RunKey, ended: Sequence[tuple[_Through, RunEnd]]) -> None:
-        """Tell those who wait, and once that is on its way count and log."""
+        """Tell those who wait, count and log."""
         waiting: dict[str, list[RunEnd]] = defaultdict(list)
         for each, end in ended:
+            each.state.end = end
             if each.append.reply is not None:
                 waiting[each.append.reply].append(end)
         await self._endings.answer_together(group.run_id, waiting)
-        await asyncio.sleep(0)
-        for each, end in ended:
-            each.state.end = end
-            self._endings.count(each.state, each.append.trace)
+        self._endings.count([(each.state, each.append.trace) for each, _ in ended])
 
     async def _carry_through(self, parts: Sequence[Part]) -> dict[str, _Through]:
         through: dict[str, _Through] = {}
