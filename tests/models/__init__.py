@@ -1,0 +1,1 @@
+"""Providers of models, each beside a server that speaks its protocol."""
