@@ -18,6 +18,9 @@ from libs.runtime.preread import Answer, Whole
 
 _TARGET = re.compile(r"/[A-Za-z0-9_/-]{1,255}")
 _PARAMETER = re.compile(r"\{(\w+)\}")
+_STREAM = re.compile(rb'"stream"(?!\s*:\s*false)')
+"""In the body of a call that wants a stream, and of few others: it would detour, and be read and verified twice, which
+was 8% of the time to its first word."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Prepare = Callable[[web.Request, web.StreamResponse], Awaitable[None]]
@@ -81,6 +84,8 @@ class ExpressRoutes:
     def __call__(self, whole: Whole, is_last: Callable[[], bool]) -> Coroutine[None, None, Answer | None] | None:
         """The answer to come, where the request is for one of the routes."""
         path = whole.target.decode("latin-1")
+        if _STREAM.search(whole.body):
+            return None
         if len(whole.body) > self._max_body_bytes or _TARGET.fullmatch(path) is None:
             return None
         for pattern, handler in self._routes:

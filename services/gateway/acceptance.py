@@ -69,6 +69,8 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
     """An earlier run's end, which is the answer."""
     cache_as: str | None = None
     """Where this run's end is to be kept."""
+    first: Stored | None = None
+    """What this call stored, for a stream to begin with; None: it has to be read."""
 
 
 def callable_deployment(call: Call[Gateway], id_or_flow: str) -> tuple[Principal, Deployment]:
@@ -181,14 +183,17 @@ async def _append_admitted(
     if waits:
         app.waiting.expect(run)
     try:
-        await app.log.append(run, Kind.REQUESTED, append, after=0, patience_seconds=_PATIENCE_SECONDS)
+        sequence = await app.log.append(run, Kind.REQUESTED, append, after=0, patience_seconds=_PATIENCE_SECONDS)
     except (Conflict, TooLarge, Unavailable) as error:
         if waits:
             app.waiting.forget(run)
         if limits and not isinstance(error, Unavailable):
             await app.gate.give_back(run, limits, runs_all_the_same=isinstance(error, Conflict))
         return await _not_appended(app, accepted, append, error)
-    return accepted
+    if accepted.mode != "stream":
+        return accepted
+    subject, payload = app.log.subject(run, Kind.REQUESTED), encode_append(append)
+    return msgspec.structs.replace(accepted, first=Stored(sequence=sequence, subject=subject, payload=payload))
 
 
 async def _append_together(

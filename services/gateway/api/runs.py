@@ -67,7 +67,7 @@ async def start_run(call: Call[Gateway]) -> Reply | web.StreamResponse:
         call.needs_connection()
     accepted = await accept(call, caller, deployment, asked, waits=mode == "sync")
     if mode == "stream":
-        return await stream_run(call.request, call.app, accepted.run, 0)
+        return await stream_run(call.request, call.app, accepted.run, 0, accepted.first)
     run = await finished(call.app, accepted) if mode == "sync" else None
     if run is not None:
         return Reply(body=run, headers=headers_of(accepted))

@@ -90,7 +90,7 @@ async def run_workflow(call: Call[Gateway]) -> Reply | web.StreamResponse:
 
 async def _stream(call: Call[Gateway], accepted: Accepted, flow: CompiledFlow) -> web.StreamResponse:
     stream = EventStream(call.request, call.app.streams, headers_of(accepted), retry=False)
-    events = follow(call.app.log, accepted.run, 0, HEARTBEAT_SECONDS, stream.ping)
+    events = follow(call.app.log, accepted.run, 0, HEARTBEAT_SECONDS, stream.ping, accepted.first)
     async with aclosing(events):
         return await stream.write_all(_frames(flow, (decode_event(event.body) async for event in events)))
 

@@ -51,7 +51,7 @@ async def stream(call: Call[Gateway], accepted: Accepted) -> web.StreamResponse:
         # A line break between two objects: every reader of these frames passes over it.
         await response.write(b"\n")
 
-    events = follow(call.app.log, accepted.run, 0, HEARTBEAT_SECONDS, ping)
+    events = follow(call.app.log, accepted.run, 0, HEARTBEAT_SECONDS, ping, accepted.first)
     async with aclosing(events):
         return await response.write_all(_frames(accepted, (decode_event(event.body) async for event in events)))
 
