@@ -84,9 +84,7 @@ class ExpressRoutes:
     def __call__(self, whole: Whole, is_last: Callable[[], bool]) -> Coroutine[None, None, Answer | None] | None:
         """The answer to come, where the request is for one of the routes."""
         path = whole.target.decode("latin-1")
-        if _STREAM.search(whole.body):
-            return None
-        if len(whole.body) > self._max_body_bytes or _TARGET.fullmatch(path) is None:
+        if len(whole.body) > self._max_body_bytes or _TARGET.fullmatch(path) is None or _STREAM.search(whole.body):
             return None
         for pattern, handler in self._routes:
             found = pattern.fullmatch(path)

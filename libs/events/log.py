@@ -213,25 +213,17 @@ class EventLog:
     async def end(self, run: RunKey) -> Stored | None:
         """The message with the run's end; None while it goes on."""
         found = await self._end_as_any_has_it(run)
-        if found is not None:
-            return found
-        stream, subject = self.stream(run), self.subject(run, Kind.ENDED)
-        return await confirmed_none(self.broker, stream, subject) or await self._end_in_group(run)
+        return found or part_of(run, await confirmed_none(self.broker, self.stream(run), *self._ends(run)))
+
+    def _ends(self, run: RunKey) -> list[str]:
+        """Where the end of a run may lie: on its own subject, or on its group's."""
+        return [self.subject(place, Kind.ENDED) for place in dict.fromkeys((run, entry_of(run)))]
 
     async def _end_as_any_has_it(self, run: RunKey) -> Stored | None:
-        group = group_of(run.run_id)
-        if group is not None:
-            together = self.subject(RunKey(run.workspace, group), Kind.ENDED)
+        for together in self._ends(run)[1:]:
             if (found := await self._groups.part(together, run)) is not None:
                 return found
         return await self._direct(run, Kind.ENDED)
-
-    async def _end_in_group(self, run: RunKey) -> Stored | None:
-        """The end of a run that is still in its group, where only the leader has it yet."""
-        if group_of(run.run_id) is None:
-            return None
-        ended = self.subject(entry_of(run), Kind.ENDED)
-        return part_of(run, await confirmed_none(self.broker, self.stream(run), ended))
 
     async def last(self, run: RunKey) -> Stored | None:
         """The last message of a run's own, or of a group's, from the stream's leader: what an append must follow."""
@@ -270,8 +262,10 @@ class EventLog:
             if found is None:
                 raise Unavailable("the event log's leader has less than it said")
             messages.append(found)
-        if len(messages) == 1 and (end := await self._end_in_group(run)) is not None:
-            messages.append(end)
+        if len(messages) == 1:
+            together = self._ends(run)[1:]
+            end = part_of(run, await confirmed_none(self.broker, stream, *together))
+            messages += [end] if end is not None else []
         return messages
 
     async def scan(self, run: RunKey, sequence: int) -> list[Stored]:

@@ -13,12 +13,14 @@ from datetime import UTC, datetime
 import msgspec
 
 from libs.events.broker import Broker, Unavailable
+from libs.events.topology import api
 from libs.events.wire import Heard
 
 BATCH, BATCH_BYTES = 512, 16 * 1024 * 1024
 
 _NO_MESSAGE = 10037
 _LEADS_NS = 3_000_000_000
+_INFO_SECONDS = 2.0
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -97,9 +99,8 @@ async def counts(broker: Broker, stream: str, subject: str) -> dict[str, int]:
     Unavailable from a leader that has not heard of most others for a while: there may be another one by now. Each waits
     at least four seconds before it would follow or become another leader.
     """
-    wanted = msgspec.json.encode({"subjects_filter": subject})
-    answer = await broker.request(f"$JS.API.STREAM.INFO.{stream}", wanted)
-    info = msgspec.json.decode(answer.data, type=_StreamInfo)
+    asked = {"subjects_filter": subject}
+    info = await api(broker, f"STREAM.INFO.{stream}", asked, _StreamInfo, timeout=_INFO_SECONDS)
     if info.error is not None:
         raise Unavailable(f"the event log could not be read: {info.error.description}")
     if not _is_followed(info.cluster):
@@ -114,8 +115,8 @@ def _is_followed(cluster: _Peers) -> bool:
     """
     others = cluster.replicas
     following = sum(1 for other in others if other.active < _LEADS_NS)
-    leads = not others or (cluster.leader and all(other.name != cluster.leader for other in others))
-    return bool(leads) and 2 * (following + 1) > len(others) + 1
+    leads = not others or cluster.leader not in {"", *[other.name for other in others]}
+    return leads and 2 * (following + 1) > len(others) + 1
 
 
 async def last_message(broker: Broker, stream: str, subject: str) -> Stored | None:

@@ -70,24 +70,21 @@ class Endings:
 
     def _count(self, ended: Sequence[tuple[RunState, str | None]]) -> None:
         for state, trace in ended:
-            self._count_one(state, trace)
-
-    def _count_one(self, state: RunState, trace: str | None) -> None:
-        if state.end is None:
-            return
-        outcome = str(type(state.end).__struct_config__.tag).removeprefix("run.")
-        ENDED[outcome].inc()
-        RUN_SECONDS.observe(state.end.data.duration_seconds)
-        tell_often(
-            "run ended",
-            {
-                "run_id": state.run_id,
-                "flow_id": state.requested.flow_id,
-                "outcome": outcome,
-                "duration_seconds": state.end.data.duration_seconds,
-                **({"trace_id": trace_id(trace)} if trace else {}),
-            },
-        )
+            if (end := state.end) is None:
+                continue
+            outcome = str(type(end).__struct_config__.tag).removeprefix("run.")
+            ENDED[outcome].inc()
+            RUN_SECONDS.observe(end.data.duration_seconds)
+            tell_often(
+                "run ended",
+                {
+                    "run_id": state.run_id,
+                    "flow_id": state.requested.flow_id,
+                    "outcome": outcome,
+                    "duration_seconds": end.data.duration_seconds,
+                    **({"trace_id": trace_id(trace)} if trace else {}),
+                },
+            )
 
     async def answer(self, gateway: str | None, end: RunEnd) -> None:
         """Tell the gateway that waits for it, if one does."""

@@ -110,6 +110,8 @@ LEFT = {
     "larger than it may be": [head("POST", RUNS, {"Content-Length": "50001"}) + b"x" * 50_001],
     "larger than is held": [head("POST", RUNS, {"Content-Length": "70000"}), b"x" * 70_000],
     "that takes a detour": [head("POST", RUNS, {**PLAIN, "X-Detour": "1"}) + BODY],
+    "that wants a stream": [head("POST", RUNS, {"Content-Length": "16"}) + b'{"stream": true}'],
+    "that wants one by its mode": [head("POST", RUNS, {"Content-Length": "17"}) + b'{"mode":"stream"}'],
 }
 
 
@@ -119,6 +121,13 @@ async def test_what_is_not_plain_is_left_to_the_library(what: str) -> None:
         (answer,) = await ask(port, *LEFT[what], count=1)
 
     assert (answer["status"], answer["whole"], answer["id"], server.handled) == (201, False, "some", 1)
+
+
+async def test_a_request_that_wants_no_stream_is_plain() -> None:
+    async with listening() as (_, port):
+        (answer,) = await ask(port, head("POST", RUNS, {"Content-Length": "17"}) + b'{"stream": false}')
+
+    assert answer["whole"]
 
 
 async def test_a_body_may_come_after_its_head() -> None:

@@ -1,6 +1,7 @@
 """Event streams: cut anywhere and resumed anywhere, each event arrives once."""
 
 import asyncio
+import json
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.caller import ENDS, Caller, calling
+from libs.events.broker import Msg
+from tests.e2e.broker import broker_of
+from tests.e2e.caller import ENDS, Caller, calling, until
 from tests.e2e.flows import chain, http, output, prompt, template
 from tests.e2e.model import Model, model
 from tests.e2e.target import Target
@@ -65,6 +68,33 @@ async def test_a_client_that_is_cut_off_at_any_byte_sees_each_event_once(caller:
     assert "".join(e["data"]["text"] for e in events if e["type"] == "node.delta") == "".join(WORDS)
     assert events[-1]["type"] == "run.completed"
     assert all(each == events for each in seen)
+
+
+async def test_a_stream_begins_with_what_its_call_stored(caller: Caller) -> None:
+    """It is in the gateway's hands: reading it back from the log would keep the first words waiting."""
+    deployment = await caller.deploy(chain(prompt("llm", "echo/echo"), output("{{ llm.text }}")))
+    read: list[str] = []
+
+    async def see(message: Msg) -> None:
+        read.append(message.subject)
+
+    async with broker_of(caller.stack) as broker:
+        await broker.subscribe("$JS.API.DIRECT.GET.*.evt.*.*.*.requested", see)
+        await broker.client.flush()
+        url = f"{caller.stack.url}/v1/deployments/{deployment}/runs"
+        async with caller.session.post(url, json={"input": {"text": "x"}, "mode": "stream"}) as response:
+            run_id, text = response.headers["Headgate-Run-Id"], await response.text()
+        await broker.client.flush()
+        own = [subject for subject in read if run_id in subject]
+        assert await caller.events(run_id) == [
+            json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: ")
+        ]
+        assert own == []
+        await until(lambda: _was_read(read, run_id))  # a reading is seen here: `events` was one
+
+
+async def _was_read(read: list[str], run_id: str) -> bool:
+    return any(run_id in subject for subject in read)
 
 
 async def test_a_finished_run_can_be_read_from_any_byte_on(caller: Caller, model_port: int) -> None:

@@ -6,9 +6,7 @@ from libs.egress import Egress
 from libs.flows import ModelCall
 from libs.runtime.providers import Endpoint
 from services.executor.models.openai import OpenAI
-from tests.egress.conftest import Handler, Serve, egress, serve
-
-__all__ = ["egress", "serve"]
+from tests.egress.conftest import Handler, Serve
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 DELTA = b'{"model":"m","choices":[{"delta":{"content":"word"},"finish_reason":"stop"}]}'
